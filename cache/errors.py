@@ -1,0 +1,41 @@
+"""Errors meant for a person: one line that says what, where and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something a person can mend; printed as one line, exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """The command or its parameters are wrong; exit code 2."""
+
+    exit_code = 2
+
+
+class ParamsError(UsageError):
+    """A value of params.yaml, or of -S, is unknown or out of bounds."""
+
+
+class MissingError(UserError):
+    """Data or an artefact is not there; the message names the command or place that provides it."""
+
+
+class DamagedError(UserError):
+    """A file is not what its record says."""
+
+
+class BusyError(UserError):
+    """Another process holds the lock."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest known name, or the list of what there is."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(choices)}"

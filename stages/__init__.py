@@ -1,0 +1,1 @@
+"""The stages: folders run, files compute."""

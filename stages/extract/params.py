@@ -1,0 +1,46 @@
+"""The parameters of extract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from stages.section import Section
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Tokens = Literal["none", "joint", "raw"]
+Storage = Literal["float16", "float32"]
+
+
+class ExtractSection(Section):
+    """The section `extract` of params.yaml."""
+
+    device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    precision: Precision
+    tokens: Tokens
+    storage: Storage
+    weights: str | None
+    heads: str | None
+    templates: list[str] = Field(min_length=1)
+    rows_per_shard: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    workers: int = Field(ge=1)
+    backend: Literal["loky", "ray"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractParams:
+    """What `extract` runs on: reads `manifest`, fills `store`, writes the features ledger to `ledger`."""
+
+    encoder: str
+    label: str
+    section: ExtractSection
+    home: Path
+    store: Path
+    manifest: Path
+    ledger: Path
+    made_from: str
+    wait_for_lock: bool

@@ -1,0 +1,46 @@
+"""The parameters of ingest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from stages.section import Section
+
+Captions = Literal["first", "join", "mean"]
+
+
+class TableSection(Section):
+    """Where a user's own table is, and what its columns are called."""
+
+    path: str | None
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    id: str
+    image: str
+    text: str | list[str]
+    label: str
+    separator: str | None
+    split: str | None
+
+
+class IngestSection(Section):
+    """The section `ingest` of params.yaml."""
+
+    root: str
+    captions: Captions
+    max_per_class: int = Field(ge=2)
+    table: TableSection
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestParams:
+    """What `ingest` runs on: `root` and `home` absolute; the manifest is written to `manifest`, stamped `made_from`."""
+
+    dataset: str
+    section: IngestSection
+    home: Path
+    manifest: Path
+    made_from: str

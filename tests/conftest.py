@@ -1,0 +1,27 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The research-only data beside the checkout ($PIPELINE_SHARED or ../shared); skipped loudly where it is missing."""
+    place = Path(os.environ.get("PIPELINE_SHARED", ROOT.parent / "shared"))
+    if not (place / "data" / "flickr8k-core20" / "pairs.csv").exists():
+        pytest.skip(f"{place} is not here: set PIPELINE_SHARED to the folder with the research-only data")
+    return place
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tests share two cores; one thread each is faster than a crowd."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,277 @@
+"""A folder of the store: cache.json says what it is, shards.jsonl vouches for its files, one leader writes both."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cache import files as whole
+from cache.errors import DamagedError, MissingError, UserError
+from cache.files import canonical, digest_file, digest_of
+from cache.store import command_of, shown
+
+FORMAT = 1
+ABOUT = "cache.json"
+RECORD = "shards.jsonl"
+TEMPORARY = "tmp-"
+
+
+def _go_on(_step: str) -> None:
+    """Nothing happens; a test puts a death here."""
+
+
+step: Callable[[str], None] = _go_on
+"""Called after each step of a commit: write, fsync, replace, folder (of a file, then of shards.jsonl), record."""
+
+
+@dataclass(frozen=True)
+class ShardLine:
+    """What vouches for a finished file: its name, rows, size in bytes, and xxh3-128 as 32 hex digits."""
+
+    name: str
+    rows: int
+    bytes: int
+    xxh3: str
+
+
+def begin(folder: Path, about: Mapping[str, Any], files: Sequence[str]) -> None:
+    """Begin a folder, or go on with one: cache.json is written and recorded, leavings of the dead are removed.
+
+    cache.json holds `about`, and with it the format, kind, key and the names in `files`. Where it stands already
+    it must say the same, else DamagedError; a caller who goes on takes what decides no key from `about_of`.
+    """
+    content = {**about, "format": FORMAT, "kind": folder.parent.name, "key": folder.name, "files": list(files)}
+    content = json.loads(canonical(content))
+    with room(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        whole.sync_folder(folder.parent)
+        lines = recorded(folder)
+        _sweep(folder, {ABOUT, *files} - set(lines))
+        if ABOUT in lines:
+            return _same(folder, content)
+        finished = temporary(folder)
+        finished.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+        _finish(folder, finished, ABOUT, 0)
+
+
+def about_of(folder: Path) -> dict[str, Any]:
+    """What cache.json says; MissingError if the folder was never begun, DamagedError if it is not as recorded."""
+    line = recorded(folder).get(ABOUT)
+    if line is None:
+        raise MissingError(f"{shown(folder)}: nothing is here; run '{command_of(folder)}'")
+    if problem := _problem(folder, line, hashes=True):
+        raise _damaged(folder, problem, ABOUT, command_of(folder))
+    about: dict[str, Any] = whole.read_json(folder / ABOUT)
+    if about["format"] != FORMAT:
+        raise DamagedError(f"{shown(folder)}: format {about['format']}; this release reads format {FORMAT}")
+    return about
+
+
+def temporary(folder: Path) -> Path:
+    """A fresh name for a worker to write to: folder/tmp-<pid>-<random>; no reader takes it for a finished file."""
+    return whole.temporary(folder / ABOUT)
+
+
+def record(folder: Path, finished: Path, name: str, rows: int) -> ShardLine:
+    """Give a finished temporary file its name, then vouch for it in shards.jsonl; each is whole or not there at all.
+
+    For the leader alone. ValueError if cache.json does not list the name; UserError on a full disk.
+    """
+    if name not in about_of(folder)["files"]:
+        raise ValueError(f"{name} is not among the files that {ABOUT} lists")
+    with room(folder):
+        line = _finish(folder, finished, name, rows)
+    step("record")
+    return line
+
+
+def _finish(folder: Path, finished: Path, name: str, rows: int) -> ShardLine:
+    line = ShardLine(name, rows, finished.stat().st_size, digest_file(finished))
+    try:
+        _commit(finished, folder / name)
+        _write_record(folder, {**recorded(folder), name: line})
+    finally:
+        finished.unlink(missing_ok=True)
+    return line
+
+
+def _commit(finished: Path, target: Path) -> None:
+    step("write")
+    whole.sync_file(finished)
+    step("fsync")
+    os.replace(finished, target)
+    step("replace")
+    whole.sync_folder(target.parent)
+    step("folder")
+
+
+def _write_record(folder: Path, lines: Mapping[str, ShardLine]) -> None:
+    """Rewrite shards.jsonl, sorted by name: the order in which shards were finished leaves no trace."""
+    sealed = [asdict(lines[name]) for name in sorted(lines)]
+    text = b"".join(canonical({**fields, "line": digest_of(fields)}) + b"\n" for fields in sealed)
+    finished = temporary(folder)
+    try:
+        finished.write_bytes(text)
+        _commit(finished, folder / RECORD)
+    finally:
+        finished.unlink(missing_ok=True)
+
+
+def recorded(folder: Path) -> dict[str, ShardLine]:
+    """The lines of shards.jsonl by file name, {} where there is none; DamagedError if a line's own digest is wrong."""
+    try:
+        texts = (folder / RECORD).read_bytes().splitlines()
+    except FileNotFoundError:
+        return {}
+    lines = [_unsealed(folder, number, text) for number, text in enumerate(texts, 1)]
+    return {line.name: line for line in lines}
+
+
+def _unsealed(folder: Path, number: int, text: bytes) -> ShardLine:
+    try:
+        fields = json.loads(text)
+        if fields.pop("line") != digest_of(fields):
+            raise ValueError
+        return ShardLine(**fields)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        where = shown(folder / RECORD)
+        raise DamagedError(
+            f"{where}: line {number} is damaged; run 'verify --repair', then '{command_of(folder)}' makes it again"
+        ) from error
+
+
+def unfinished(folder: Path) -> list[str]:
+    """The files that cache.json names and shards.jsonl does not record yet, in order.
+
+    A recorded file that is gone or of another size is damage, not unfinished work: DamagedError, one line.
+    """
+    wanted = about_of(folder)["files"]
+    lines = recorded(folder)
+    for name, line in lines.items():
+        if problem := _problem(folder, line, hashes=False):
+            raise _damaged(folder, problem, name, command_of(folder))
+    return [name for name in wanted if name not in lines]
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file of the folder is recorded and there with its size (stat only); never raises."""
+    try:
+        return not unfinished(folder)
+    except (UserError, OSError, KeyError, TypeError):
+        return False
+
+
+def require_whole(folder: Path, remedy: str) -> None:
+    """Stop with one line, naming the command `remedy`, unless the folder is whole (stat only).
+
+    MissingError if it is absent or unfinished, DamagedError if a file is gone, of another size or unreadable.
+    """
+    if ABOUT not in recorded(folder):
+        raise MissingError(f"{shown(folder)}: not there; run '{remedy}'")
+    if missing := unfinished(folder):
+        rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise MissingError(f"{shown(folder)}: unfinished, {missing[0]}{rest} to come; run '{remedy}', which goes on")
+
+
+def folder_digest(folder: Path) -> str:
+    """One digest for all files of a folder: that of its shards.jsonl, 32 hex digits."""
+    return digest_file(folder / RECORD)
+
+
+def check(folder: Path, hashes: bool) -> list[str]:
+    """The damage in a folder, a line a problem, [] where there is none; `hashes` reads every byte, else stat only.
+
+    Unfinished work is no damage (`unfinished` lists it); strays count in a whole folder only, others may be at work.
+    """
+    try:
+        lines = recorded(folder)
+    except DamagedError as error:
+        return [str(error).split(": ", 1)[1].split(";")[0].join((f"{RECORD}: ", ""))]
+    problems = [p for line in lines.values() if (p := _problem(folder, line, hashes))]
+    if problems:
+        return problems
+    return [f"{name}: not a file of this folder" for name in strays(folder)] if is_whole(folder) else []
+
+
+def strays(folder: Path) -> list[str]:
+    """The names in a folder that shards.jsonl does not record, sorted."""
+    return sorted({path.name for path in folder.iterdir()} - {RECORD, *recorded(folder)})
+
+
+def repair(folder: Path) -> list[str]:
+    """Drop the damaged files and their lines, so that the next run makes just those again; returns their names.
+
+    A damaged cache.json or shards.jsonl leaves nothing to trust: then the folder goes. For the leader alone.
+    """
+    try:
+        lines = recorded(folder)
+    except DamagedError:
+        return _remove(folder, RECORD)
+    damaged = [name for name, line in lines.items() if _problem(folder, line, hashes=True)]
+    if ABOUT in damaged:
+        return _remove(folder, ABOUT)
+    if damaged:
+        _write_record(folder, {name: line for name, line in lines.items() if name not in damaged})
+    _sweep(folder, damaged)
+    return damaged
+
+
+@contextmanager
+def room(folder: Path) -> Iterator[None]:
+    """Turn a full disk, or a spent quota, into one line for a person."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        again = f"make room, then run '{command_of(folder)}' again, which goes on from what is recorded"
+        raise UserError(f"{shown(folder)}: the disk is full; {again}") from error
+
+
+def _problem(folder: Path, line: ShardLine, hashes: bool) -> str | None:
+    path = folder / line.name
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return f"{line.name}: missing, {RECORD} says {line.bytes} bytes"
+    if size != line.bytes:
+        return f"{line.name}: {size} bytes, {RECORD} says {line.bytes}"
+    if hashes and (found := digest_file(path)) != line.xxh3:
+        return f"{line.name}: its content has digest {found}, {RECORD} says {line.xxh3}"
+    return None
+
+
+def _damaged(folder: Path, problem: str, name: str, command: str) -> DamagedError:
+    what = "this part" if name.startswith("part-") else "this file"
+    if name == ABOUT:
+        what = "the folder"
+    renew = f"run 'verify --repair', then '{command}' writes only {what} again"
+    return DamagedError(f"{shown(folder)}{os.sep}{problem}; {renew}")
+
+
+def _same(folder: Path, content: Mapping[str, Any]) -> None:
+    stands = about_of(folder)
+    names = sorted(n for n in {*stands, *content} if stands.get(n) != content.get(n))
+    if names:
+        where = shown(folder / ABOUT)
+        raise DamagedError(f"{where}: begun with another {', '.join(names)}; finish it with that, or remove the folder")
+
+
+def _sweep(folder: Path, names: Sequence[str] | set[str]) -> None:
+    for path in folder.glob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _remove(folder: Path, name: str) -> list[str]:
+    (folder / RECORD).unlink(missing_ok=True)  # first, so that half a removal is never taken for a whole folder
+    shutil.rmtree(folder)
+    return [name]

@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The research-only data beside the checkout ($PIPELINE_SHARED or ../shared); skipped loudly where it is missing."""
+    """The research-only data beside the checkout, or at $PIPELINE_SHARED; skipped loudly where it is missing."""
     place = Path(os.environ.get("PIPELINE_SHARED", ROOT.parent / "shared"))
     if not (place / "data" / "flickr8k-core20" / "pairs.csv").exists():
-        pytest.skip(f"{place} is not here: set PIPELINE_SHARED to the folder with the research-only data")
+        pytest.skip(f"{place} is not here: set PIPELINE_SHARED to the folder of research-only data")
     return place
 
 

@@ -1,0 +1,36 @@
+VENV ?= .venv
+PYTHON ?= python3
+SEEDS ?=
+CONSTRAINTS ?= -c constraints.txt
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+
+READY := $(VENV)/.ready
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	pip install -q --disable-pip-version-check $(CONSTRAINTS) -e ".[dev]"
+	@touch $@
+
+install: $(READY) ## the virtual environment, with everything in it
+
+repro: $(READY) ## the whole pipeline on params.yaml; SEEDS=2 for fewer draws of the supports
+	python -m pipeline verify --quick || python -m pipeline verify --mend
+	$(if $(SEEDS),dvc exp run -S split.seeds=$(SEEDS),dvc repro) || \
+	  { python -m pipeline verify --quick && exit 1 || python -m pipeline verify --mend && dvc repro; }
+
+test: $(READY) ## ruff, mypy --strict and the whole test suite
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest -q
+
+bench: $(READY) ## ratios against what a user would pick instead -> results/bench.json, docs/benchmarks.md
+	python -m bench
+
+clean: ## the virtual environment and everything that was made
+	rm -rf $(VENV) data runs results
+
+.PHONY: help install repro test bench clean

@@ -1,0 +1,32 @@
+"""`python -m pipeline`: extract once, then train light heads."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from pipeline.commands import catalogue, stages, store
+from pipeline.console import ConsoleReporter, guarded
+from stages.progress import report_to
+
+app = typer.Typer(
+    name="pipeline",
+    help="Few-shot cross-modal retrieval on cached CLIP tokens: extract once, then train light heads.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (stages, catalogue, store):
+    group.register(app)
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 1 failed, 2 wrong use."""
+    report_to(ConsoleReporter())
+    sys.exit(guarded(lambda: app(prog_name="python -m pipeline"), debug="--debug" in sys.argv))
+
+
+if __name__ == "__main__":
+    main()

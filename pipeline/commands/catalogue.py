@@ -1,0 +1,57 @@
+"""What there is: datasets, encoders, methods."""
+
+from __future__ import annotations
+
+import typer
+
+from pipeline.commands.options import AsJson, takes_setting
+from pipeline.console import show
+from pipeline.setting import Setting
+from stages.extract.registry import ENCODERS
+from stages.ingest.datasets import DATASETS
+from stages.train.methods import METHODS
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    for command in (datasets, encoders, methods):
+        app.command(rich_help_panel="What there is")(takes_setting(command))
+
+
+def datasets(setting: Setting, as_json: AsJson = False) -> None:
+    """The datasets, and which are on disk."""
+    root = setting.places.inside(setting.params.ingest.root)
+    rows = [
+        {
+            "name": d.name,
+            "items": d.items,
+            "classes": d.classes,
+            "here": "yes" if (root / d.name).is_dir() else "no",
+            "licence": d.licence,
+            "source": d.source,
+            "about": d.about,
+        }
+        for d in DATASETS.values()
+    ]
+    show(rows, as_json)
+
+
+def encoders(setting: Setting, as_json: AsJson = False) -> None:  # noqa: ARG001
+    """The forms of encoder names."""
+    show([{"name": e.form, "about": e.about, "weights": e.weights} for e in ENCODERS], as_json)
+
+
+def methods(setting: Setting, as_json: AsJson = False) -> None:
+    """The methods, where each is from, and what it is trained on."""
+    chosen = setting.params.train.methods
+    rows = [
+        {
+            "name": m.name,
+            "on": "yes" if m.name in chosen else "no",
+            "trained on": m.trained_on,
+            "source": m.source,
+            "about": m.about,
+        }
+        for m in METHODS.values()
+    ]
+    show(rows, as_json)

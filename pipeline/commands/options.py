@@ -1,0 +1,93 @@
+"""The flags that commands share, once: -S, the common keys by name, --json and --debug."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cache.errors import ParamsError
+from pipeline.params import load_params, parse_override
+from pipeline.places import find_places, find_root
+from pipeline.setting import Setting
+
+PANEL = "Parameters (defaults: params.yaml)"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    """`0,1,3` as numbers."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ParamsError(f"--shots {text}: expected numbers with commas between, as in --shots 0,1,3,5") from error
+
+
+def _names(text: str | None) -> list[str] | None:
+    """`cca,gap` as names."""
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
+def _flag(name: str, help_: str, kind: Any = str) -> Any:
+    return Annotated[kind | None, typer.Option(name, help=help_, rich_help_panel=PANEL)]
+
+
+def gather(
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("-S", "--set", metavar="KEY=VALUE", help="Any key of params.yaml.", rich_help_panel=PANEL),
+    ] = None,
+    dataset: _flag("--dataset", "The dataset.") = None,  # type: ignore[valid-type]
+    encoder: _flag("--encoder", "The encoder.") = None,  # type: ignore[valid-type]
+    weights: _flag("--weights", "A local checkpoint for the encoder.") = None,  # type: ignore[valid-type]
+    heads: _flag("--heads", "Linear heads that align two towers.") = None,  # type: ignore[valid-type]
+    shots: _flag("--shots", "Labelled pairs a target class, as in 0,1,3,5.") = None,  # type: ignore[valid-type]
+    seeds: _flag("--seeds", "How many draws of the supports.", int) = None,  # type: ignore[valid-type]
+    method: _flag("--method", "The methods, as in cca,gcrdp.") = None,  # type: ignore[valid-type]
+    device: _flag("--device", "auto, cpu, cuda, cuda:1 ...") = None,  # type: ignore[valid-type]
+    precision: _flag("--precision", "fp32, bf16 or fp16.") = None,  # type: ignore[valid-type]
+    workers: _flag("--workers", "Processes that extract.", int) = None,  # type: ignore[valid-type]
+    backend: _flag("--backend", "loky or ray.") = None,  # type: ignore[valid-type]
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 - read from sys.argv, before a command is known
+) -> Setting:
+    """The setting that the shared flags describe: params.yaml, then -S in order, then the named flags."""
+    named = {
+        "dataset": dataset,
+        "encoder": encoder,
+        "extract.weights": weights,
+        "extract.heads": heads,
+        "split.shots": _numbers(shots),
+        "split.seeds": seeds,
+        "train.methods": _names(method),
+        "extract.device": device,
+        "extract.precision": precision,
+        "extract.workers": workers,
+        "extract.backend": backend,
+    }
+    changes = [parse_override(text) for text in assign or []]
+    changes += [(key, value) for key, value in named.items() if value is not None]
+    root = find_root(Path.cwd())
+    params = load_params(root / "params.yaml", changes)
+    return Setting(params, find_places(root, params.store))
+
+
+def takes_setting(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, whose first argument is the setting, the shared flags in place of it."""
+    shared = inspect.signature(gather, eval_str=True).parameters
+    own = [p for n, p in inspect.signature(command, eval_str=True).parameters.items() if n != "setting"]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        flags = {name: given.pop(name) for name in shared}
+        command(setting=gather(**flags), **given)
+
+    run.__signature__ = inspect.Signature([*own, *shared.values()])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in [*own, *shared.values()]}
+    return run

@@ -1,0 +1,85 @@
+"""One command a stage. At the prompt each makes what cheap artefacts it needs; under DVC each runs alone.
+
+What is slow to import is imported inside the commands: `--help` does not wait for it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from pipeline.commands.options import AsJson, takes_setting
+from pipeline.console import show
+from pipeline.setting import Setting
+from stages.progress import reporter
+
+SCORES_TITLE = "mAP and its kin in per cent, gallery `target`"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    for command in (ingest, extract, split, mixture, train, evaluate, report):
+        app.command(rich_help_panel="Stages")(takes_setting(command))
+
+
+def _make(setting: Setting, name: str) -> Path:
+    """Make a stage's artefact in any case."""
+    from pipeline.wiring import make
+
+    return make(setting, name)
+
+
+def _refresh(setting: Setting, name: str) -> Path:
+    """Make a stage's artefact unless one with the present parameters stands; under DVC make it in any case."""
+    from pipeline.wiring import locate
+
+    found = None if setting.places.stage else locate(setting, name)
+    if found:
+        reporter().say(f"{name}: {found} stands")
+    return found or _make(setting, name)
+
+
+def ingest(setting: Setting) -> None:
+    """A dataset on disk -> the manifest of its pairs."""
+    print(_make(setting, "ingest"))
+
+
+def extract(setting: Setting, as_json: AsJson = False) -> None:
+    """Manifest + encoder -> patch, token and pooled features in the store (ingests first where need be)."""
+    from pipeline.tables import cache_rows
+
+    show(cache_rows(_refresh(setting, "extract"), setting.places.store), as_json)
+
+
+def split(setting: Setting, as_json: AsJson = False) -> None:
+    """Manifest + features -> episodes: who is source, support and test."""
+    from pipeline.tables import episode_rows
+
+    show(episode_rows(_refresh(setting, "split")), as_json)
+
+
+def mixture(setting: Setting, as_json: AsJson = False) -> None:
+    """Tokens -> the component views of every item."""
+    from pipeline.tables import mixture_rows
+
+    show(mixture_rows(_refresh(setting, "mixture")), as_json)
+
+
+def train(setting: Setting, as_json: AsJson = False) -> None:
+    """Episodes + features -> heads; at the prompt their scores are printed."""
+    _refresh(setting, "train")
+    if setting.places.stage is None:
+        evaluate(setting, as_json)
+
+
+def evaluate(setting: Setting, as_json: AsJson = False) -> None:
+    """Heads + episodes -> scores."""
+    from pipeline.tables import score_rows
+
+    show(score_rows(_refresh(setting, "evaluate")), as_json, SCORES_TITLE)
+
+
+def report(setting: Setting) -> None:
+    """Scores -> a table, plots, and one self-contained page."""
+    print(_make(setting, "report"))

@@ -1,0 +1,64 @@
+"""Looking after the store: info, verify, clean.
+
+What is slow to import is imported inside the commands: `--help` does not wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.options import AsJson, takes_setting
+from pipeline.console import show
+from pipeline.setting import Setting
+from stages.progress import reporter
+
+Quick = Annotated[bool, typer.Option("--quick", help="Names and sizes only, no digests.")]
+Repair = Annotated[bool, typer.Option("--repair", help="Drop what is damaged, so that its stage makes it again.")]
+Mend = Annotated[bool, typer.Option("--mend", help="Repair, then make again what a ledger names and the store lacks.")]
+Unused = Annotated[bool, typer.Option("--unused", help="Remove what no ledger names.")]
+Key = Annotated[str | None, typer.Argument(help="A key, or its beginning; without one, a line for each.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    for command in (info, verify, clean):
+        app.command(rich_help_panel="Store")(takes_setting(command))
+
+
+def info(setting: Setting, key: Key = None, as_json: AsJson = False) -> None:
+    """What the store holds, or everything about one key."""
+    from pipeline.tables import about_rows, entry_rows
+
+    store = setting.places.store
+    show(about_rows(store, key) if key else entry_rows(store), as_json)
+
+
+def verify(
+    setting: Setting, quick: Quick = False, repair: Repair = False, mend: Mend = False, as_json: AsJson = False
+) -> None:
+    """Check every file of the store against its record, and every ledger against the store."""
+    from pipeline import upkeep
+
+    if repair or mend:
+        upkeep.repair(setting)
+    if mend:
+        upkeep.mend(setting)
+    upkeep.tell_gaps_of_the_prompt(setting)
+    findings = upkeep.findings(setting, hashes=not quick)
+    if findings or as_json:
+        show(upkeep.finding_rows(findings), as_json)
+    upkeep.require_none(findings)
+    reporter().say(f"{setting.places.store}: whole")
+
+
+def clean(setting: Setting, unused: Unused = False, as_json: AsJson = False) -> None:
+    """List the keys that no ledger under data/ or runs/ names; --unused removes them."""
+    from pipeline import upkeep
+
+    folders = upkeep.unused(setting)
+    show(upkeep.folder_rows(folders), as_json)
+    if unused:
+        upkeep.remove(folders)
+        reporter().say(f"{len(folders)} keys removed")

@@ -1,0 +1,116 @@
+"""params.yaml as one typed object, composed of the stages' own parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from cache.errors import MissingError, ParamsError, nearest
+from stages.evaluate.params import EvaluateSection
+from stages.extract.params import ExtractSection
+from stages.ingest.params import IngestSection
+from stages.mixture.params import MixtureSection
+from stages.section import Section
+from stages.split.params import SplitSection
+from stages.train.params import TrainSection
+
+
+class Params(Section):
+    """Everything that params.yaml says."""
+
+    dataset: str
+    encoder: str
+    store: str
+    ingest: IngestSection
+    extract: ExtractSection
+    split: SplitSection
+    mixture: MixtureSection
+    train: TrainSection
+    evaluate: EvaluateSection
+
+
+def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key that a model takes, dotted, sections before their keys."""
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        yield key
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from known_keys(field.annotation, key + ".")
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The plain values of a params file."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingError(f"{path}: no such file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}:" if where else ""
+        raise ParamsError(f"{path.name}:{line} not valid YAML ({getattr(error, 'problem', error)})") from error
+    if not isinstance(values, dict):
+        raise ParamsError(f"{path.name}: expected keys and values, as the shipped params.yaml has them")
+    return values
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """One `key=value` of -S: the value is YAML; quotes keep special characters, as in `dvc exp run -S`."""
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise ParamsError(f"-S {text}: expected key=value, for instance -S mixture.components=5")
+    try:
+        return key.strip(), yaml.safe_load(value) if value else ""
+    except yaml.YAMLError as error:
+        raise ParamsError(f"-S {text}: the value is not valid YAML; quote it, as in -S \"{key}='...'\"") from error
+
+
+def override(values: Mapping[str, Any], changes: Sequence[tuple[str, Any]], source: str) -> dict[str, Any]:
+    """A copy of the values with some dotted keys changed; an unknown key names the nearest one."""
+    changed = deepcopy(dict(values))
+    known = set(known_keys(Params))
+    for key, value in changes:
+        if key not in known:
+            raise ParamsError(f"{source}: no key '{key}'{nearest(key, known)}")
+        *sections, last = key.split(".")
+        inner = changed
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[last] = value
+    return changed
+
+
+def validate(values: Mapping[str, Any], source: str) -> Params:
+    """The typed parameters, or a ParamsError that names the first key at fault and what it may be."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise ParamsError(f"{source}: {_explain(error)}") from error
+
+
+def _explain(error: ValidationError) -> str:
+    """The first fault of a validation as one clause: which key, what it is, what it may be."""
+    faults = error.errors(include_url=False)
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])  # a misspelt key is missing, too
+    key = ".".join(str(part) for part in fault["loc"] if not _is_union_tag(part))
+    if fault["type"] == "extra_forbidden":
+        return f"no key '{key}'{nearest(key, known_keys(Params))}"
+    if fault["type"] == "missing":
+        return f"key '{key}' is missing; the shipped params.yaml has every key"
+    return f"{key} is {fault['input']!r}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+
+
+def _is_union_tag(part: int | str) -> bool:
+    """Whether a part of a fault's place names a branch of a union rather than a key."""
+    return isinstance(part, str) and (part in {"str", "float", "constrained-float"} or "[" in part)
+
+
+def load_params(path: Path, changes: Sequence[tuple[str, Any]]) -> Params:
+    """params.yaml with some keys changed, validated once."""
+    values = read_values(path)
+    validate(values, path.name)
+    return validate(override(values, changes, "-S"), "-S")

@@ -1,0 +1,22 @@
+"""One run of a command: its parameters and its places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.params import Params
+from pipeline.places import Places
+from stages.extract.registry import label
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run of a command: the parameters and the places."""
+
+    params: Params
+    places: Places
+
+    @property
+    def label(self) -> str:
+        """The encoder's label: its name, with `@<heads file stem>` where heads are used."""
+        return label(self.params.encoder, self.params.extract.heads)

@@ -1,0 +1,137 @@
+"""Artefacts as rows for a table: one dict a row, figures in per cent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from scipy import stats
+
+from cache.errors import UsageError
+from cache.files import read_json, read_table
+from cache.store import folder_of, read_ledger
+
+Row = dict[str, str | int | float | None]
+
+METRICS = ("mAP", "macro-mAP", "P@1", "recall@10")
+
+
+def folder_bytes(folder: Path) -> int:
+    """The bytes of the files in a folder; 0 where it is gone."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) if folder.is_dir() else 0
+
+
+def cache_rows(path: Path, store: Path) -> list[Row]:
+    """The feature caches that a ledger names."""
+    ledger = read_ledger(path)
+    return [
+        {
+            "rows": str(key.about["rows"]),
+            "count": int(key.about["count"]),
+            "failed": int(key.about["failed"]),
+            "MB": folder_bytes(folder_of(store, key.kind, key.key)) / 1e6,
+            "encoder": str(ledger.about["label"]),
+            "key": key.key,
+        }
+        for key in ledger.keys
+    ]
+
+
+def episode_rows(path: Path) -> list[Row]:
+    """How many items have which role, a row an episode shape (shots), over its seeds and halves."""
+    table = read_table(path, ["half", "shots", "seed", "role"])
+    counts = Counter(zip(table["shots"].to_pylist(), table["role"].to_pylist(), strict=True))
+    draws = {
+        shots: _draws(table.filter(pc.equal(table["shots"], shots))) for shots in pc.unique(table["shots"]).to_pylist()
+    }
+    roles = sorted({role for _, role in counts})
+    return [
+        {"shots": shots, "episodes": n, **{role: counts[shots, role] // n for role in roles}}
+        for shots, n in sorted(draws.items())
+    ]
+
+
+def _draws(table: Any) -> int:
+    """How many episodes some rows belong to."""
+    return len(set(zip(table["half"].to_pylist(), table["seed"].to_pylist(), strict=True)))
+
+
+def mixture_rows(path: Path) -> list[Row]:
+    """The mixtures that a ledger names, with their diagnostics."""
+    ledger = read_ledger(path)
+    return [{"key": key.key, **{k: _flat(v) for k, v in sorted(ledger.about.items())}} for key in ledger.keys]
+
+
+def _flat(value: Any) -> str | int | float | None:
+    """A value of a ledger as one cell."""
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def score_rows(path: Path) -> list[Row]:
+    """Methods by shots on the gallery `target`, in per cent: the mean of both directions, each direction, its kin.
+
+    `±` is half the 95 % support interval of mAP (over seeds, Student's t), and empty for one draw.
+    """
+    table = read_table(path)
+    table = table.filter(pc.equal(table["gallery"], "target"))
+    found: dict[tuple[str, str, int], dict[tuple[str, str], list[float]]] = {}
+    for row in table.to_pylist():
+        cell = found.setdefault((row["method"], row["variant"], row["shots"]), {})
+        cell.setdefault((row["metric"], row["direction"]), []).append(100 * row["value"])
+    order = {name: index for index, name in enumerate(dict.fromkeys(table["method"].to_pylist()))}
+    keys = sorted(found, key=lambda k: (k[2], order[k[0]], k[1]))
+    return [_score_row(key, found[key]) for key in keys]
+
+
+def _score_row(key: tuple[str, str, int], values: dict[tuple[str, str], list[float]]) -> Row:
+    """One row of the table of scores."""
+    method, variant, shots = key
+    name = method if variant == "default" else f"{method} ({variant})"
+    main = values["mAP", "mean"]
+    row: Row = {"shots": shots, "method": name, "mAP": float(np.mean(main)), "±": half_width(main)}
+    row |= {label: _mean(values.get(("mAP", way))) for label, way in (("I2T", "i2t"), ("T2I", "t2i"))}
+    row |= {metric: _mean(values.get((metric, "mean"))) for metric in METRICS[1:]}
+    return row | {"draws": len(main)}
+
+
+def _mean(values: Iterable[float] | None) -> float | None:
+    return None if values is None else float(np.mean(list(values)))
+
+
+def half_width(values: list[float]) -> float | None:
+    """Half the 95 % interval of a mean over draws, by Student's t; None for one draw."""
+    if len(values) < 2:
+        return None
+    return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def entry_rows(store: Path) -> list[Row]:
+    """Every key in the store: kind, what it holds, files, megabytes."""
+    folders = sorted(path for path in store.glob("*/*") if (path / "cache.json").is_file())
+    return [entry_row(folder) for folder in folders]
+
+
+def entry_row(folder: Path) -> Row:
+    """One key of the store as a row."""
+    about = read_json(folder / "cache.json")
+    what = [about.get(name) for name in ("encoder", "rows_kind", "method", "components")]
+    return {
+        "kind": folder.parent.name,
+        "key": folder.name,
+        "what": " ".join(str(part) for part in what if part is not None),
+        "files": len(about["files"]),
+        "MB": folder_bytes(folder) / 1e6,
+    }
+
+
+def about_rows(store: Path, beginning: str) -> list[Row]:
+    """Everything that the one key of the store with this beginning says of itself."""
+    found = [path.parent for path in store.glob(f"*/{beginning}*/cache.json")]
+    if len(found) != 1:
+        raise UsageError(f"{store}: {len(found)} keys begin with '{beginning}'; 'info' without a key lists them")
+    about = read_json(found[0] / "cache.json") | {"folder": str(found[0]), "bytes": folder_bytes(found[0])}
+    return [{"what": name, "value": str(value)} for name, value in about.items()]

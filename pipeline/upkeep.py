@@ -1,0 +1,103 @@
+"""Looking after the store: what is damaged, what ledgers name and the store lacks, what nobody names.
+
+DVC cannot see the store: where a key is gone its ledger still stands, and DVC believes the stage done.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cache.errors import DamagedError, MissingError
+from cache.verify import Finding, all_ledgers, repair_store, unused_keys, verify_ledgers, verify_store
+from pipeline.setting import Setting
+from pipeline.tables import Row, folder_bytes
+from pipeline.wiring import STAGES, stamped
+from stages.progress import reporter
+
+WITH_KEYS = ("extract", "mixture", "train")
+
+
+def repair(setting: Setting) -> None:
+    """Drop what is damaged from the store's records, so that its stage makes just that again."""
+    for name in repair_store(setting.places.store):
+        reporter().say(f"{name}: dropped; its stage makes it again")
+
+
+def mend(setting: Setting) -> None:
+    """Run again each stage whose ledger under data/ names a key that is gone.
+
+    The pictures may be gone with the store, so the manifest is made again first: what stands of it costs nothing.
+    A ledger that was made with other parameters than the present ones is dropped, and DVC runs its stage.
+    """
+    gaps = {finding.path for finding in _gaps(setting, "data")}
+    if not gaps:
+        return
+    tracked = replace(setting, places=replace(setting.places, stage="mend"))
+    STAGES["ingest"].run(tracked)
+    for name in WITH_KEYS:
+        path = tracked.places.to_write(STAGES[name].artefacts(tracked)[0])
+        if path in gaps and _made_again(tracked, name, path):
+            gaps.discard(path)
+    for path in gaps:
+        reporter().say(f"{path}: made with other parameters, dropped")
+        path.unlink()
+
+
+def _made_again(tracked: Setting, name: str, path: Path) -> bool:
+    """Run a stage again where its ledger is of the present parameters and what it reads stands."""
+    try:
+        if stamped(path) != STAGES[name].stamp(tracked):
+            return False
+        reporter().say(f"{path}: made again")
+        STAGES[name].run(tracked)
+    except MissingError:
+        return False
+    return True
+
+
+def _gaps(setting: Setting, folder: str) -> list[Finding]:
+    """What the ledgers under a folder name and the store lacks."""
+    return verify_ledgers(setting.places.store, all_ledgers(setting.places.root / folder))
+
+
+def tell_gaps_of_the_prompt(setting: Setting) -> None:
+    """List what ledgers under runs/ name and the store lacks: no fault, the commands make it again."""
+    for finding in _gaps(setting, "runs"):
+        reporter().say(f"{finding.path}: {finding.problem} (the command that made it makes it again)")
+
+
+def findings(setting: Setting, hashes: bool) -> list[Finding]:
+    """Every fault of the store, and every gap of the ledgers under data/."""
+    return verify_store(setting.places.store, hashes) + _gaps(setting, "data")
+
+
+def finding_rows(found: Sequence[Finding]) -> list[Row]:
+    """Findings as rows of a table."""
+    return [{"path": str(f.path), "problem": f.problem, "mend": f.mend} for f in found]
+
+
+def require_none(found: Sequence[Finding]) -> None:
+    """A DamagedError that counts the findings and tells the first, where there are any."""
+    if found:
+        first = found[0]
+        raise DamagedError(f"{len(found)} problems; the first: {first.path}: {first.problem}; {first.mend}")
+
+
+def unused(setting: Setting) -> list[Path]:
+    """The store's folders that no ledger names, in either place."""
+    root = setting.places.root
+    return unused_keys(setting.places.store, [*all_ledgers(root / "data"), *all_ledgers(root / "runs")])
+
+
+def folder_rows(folders: Sequence[Path]) -> list[Row]:
+    """Folders of the store as rows of a table."""
+    return [{"kind": f.parent.name, "key": f.name, "MB": folder_bytes(f) / 1e6} for f in folders]
+
+
+def remove(folders: Sequence[Path]) -> None:
+    """Remove folders of the store."""
+    for folder in folders:
+        shutil.rmtree(folder)

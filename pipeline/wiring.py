@@ -1,0 +1,342 @@
+"""What each stage runs on: its inputs found, its outputs named, and the stamp that ties one to the other.
+
+A stamp is the digest of everything that an artefact was made from. One that stands and bears the stamp of the
+present parameters is used; any other counts as missing. At the prompt what is cheap is made on the way; under DVC
+every stage runs alone, and what it needs was made by the stages before it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cache.errors import MissingError, UserError
+from cache.files import digest_file, digest_of, read_about, read_json
+from cache.shards import is_whole
+from cache.store import folder_of, read_ledger
+from pipeline.setting import Setting
+from stages.evaluate.params import EvaluateParams
+from stages.extract.params import ExtractParams
+from stages.ingest.params import IngestParams
+from stages.mixture.params import MixtureParams
+from stages.report.params import ReportParams
+from stages.split.params import SplitParams
+from stages.train.params import TrainParams
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: its artefacts (the first carries the stamp), its stamp and its parameters.
+
+    Asking for a stamp, or for parameters, finds or makes the artefacts that they are made from.
+    """
+
+    name: str
+    artefacts: Callable[[Setting], list[str]]
+    stamp: Callable[[Setting], str]
+    params: Callable[[Setting, str], Any]
+    costly: bool = False  # never made on the way to something else
+
+    def run(self, setting: Setting) -> None:
+        """Run the stage on the setting, whatever stands."""
+        module = importlib.import_module(f"stages.{self.name}.run")
+        module.run(self.params(setting, self.stamp(setting)))
+
+
+def stamped(path: Path) -> str | None:
+    """The stamp that an artefact bears, None where there is no readable artefact."""
+    try:
+        about: dict[str, Any] = read_about(path) if path.suffix == ".parquet" else read_json(path)
+    except UserError:
+        return None
+    found = about.get("made_from")
+    return found if isinstance(found, str) else None
+
+
+def keys_stand(setting: Setting, path: Path) -> bool:
+    """Whether the store holds, whole, every key that a ledger names; true for what is no ledger."""
+    if path.suffix != ".json":
+        return True
+    return all(is_whole(folder_of(setting.places.store, key.kind, key.key)) for key in read_ledger(path).keys)
+
+
+def locate(setting: Setting, name: str) -> Path | None:
+    """The artefact of a stage that was made with the present parameters, where one stands whole."""
+    stage = STAGES[name]
+    first, *others = stage.artefacts(setting)
+    wanted = stage.stamp(setting)
+    for index, path in enumerate(setting.places.to_read(first)):
+        beside = [setting.places.to_read(other)[index] for other in others]
+        if stamped(path) == wanted and all(p.exists() for p in beside) and keys_stand(setting, path):
+            return path
+    return None
+
+
+def make(setting: Setting, name: str) -> Path:
+    """Run a stage, and before it what it needs; returns its first artefact."""
+    stage = STAGES[name]
+    stage.run(setting)
+    return setting.places.to_write(stage.artefacts(setting)[0])
+
+
+def require(setting: Setting, name: str) -> Path:
+    """The artefact of a stage: the one that stands, else made on the way where that is cheap."""
+    stage = STAGES[name]
+    found = locate(setting, name)
+    if found:
+        return found
+    if setting.places.stage:
+        raise MissingError(_gap_under_dvc(setting, stage))
+    if stage.costly:
+        raise MissingError(_gap_at_the_prompt(setting, stage))
+    return make(setting, name)
+
+
+def _gap_under_dvc(setting: Setting, stage: Stage) -> str:
+    """What to say under DVC, where an earlier stage's artefact is missing, stale, or names what the store lacks."""
+    path = setting.places.to_write(stage.artefacts(setting)[0])
+    if not path.exists() or stamped(path) != stage.stamp(setting):
+        return f"{path}: missing, or made with other parameters; run 'dvc repro {stage.name}'"
+    return f"{path}: names what the store lacks; run 'python -m pipeline verify --mend'"
+
+
+def _gap_at_the_prompt(setting: Setting, stage: Stage) -> str:
+    """What to say at the prompt, where a costly artefact is missing."""
+    dataset = setting.params.dataset
+    flags = f"--dataset {dataset}" + (
+        "" if setting.params.encoder == "lite0-minilm" else f" --encoder {setting.params.encoder}"
+    )
+    heads = setting.params.extract.heads
+    flags += f" --heads {heads}" if heads else ""
+    return (
+        f"{dataset}: no features of {setting.label} made with these parameters stand; "
+        f"run 'python -m pipeline {stage.name} {flags}'"
+    )
+
+
+# --- what each stage is made of -------------------------------------------------------------------------------------
+
+
+def _file_digest(setting: Setting, path: str | None) -> str | None:
+    """The digest of an input file that a parameter names; None where there is none."""
+    if path is None:
+        return None
+    found = setting.places.inside(path)
+    return digest_file(found) if found.is_file() else str(path)
+
+
+def _keys(path: Path) -> list[str]:
+    """The store keys that a ledger names, in its order."""
+    return [key.key for key in read_ledger(path).keys]
+
+
+def _manifest(setting: Setting) -> Path:
+    return require(setting, "ingest")
+
+
+def _features(setting: Setting) -> Path:
+    return require(setting, "extract")
+
+
+def _ingest_stamp(setting: Setting) -> str:
+    params, section = setting.params, setting.params.ingest
+    table = None
+    if params.dataset == "table":
+        table = [section.table.model_dump(), _file_digest(setting, section.table.path)]
+    limit = section.max_per_class if params.dataset == "openmoji" else None
+    return digest_of(["ingest", params.dataset, section.root, section.captions == "join", limit, table])
+
+
+def _extract_stamp(setting: Setting) -> str:
+    section = setting.params.extract
+    kept = section.model_dump(exclude={"workers", "backend", "batch", "rows_per_shard", "weights", "heads"})
+    files = [_file_digest(setting, section.weights), _file_digest(setting, section.heads)]
+    return digest_of(["extract", read_about(_manifest(setting))["digest"], setting.params.encoder, kept, files])
+
+
+def _split_stamp(setting: Setting) -> str:
+    manifest = read_about(_manifest(setting))["digest"]
+    return digest_of(["split", manifest, _keys(_features(setting)), setting.params.split.model_dump()])
+
+
+def _mixture_stamp(setting: Setting) -> str:
+    params = setting.params
+    return digest_of(["mixture", _keys(_features(setting)), params.mixture.model_dump(), params.ingest.captions])
+
+
+def _train_stamp(setting: Setting) -> str:
+    inputs = [_split_stamp(setting), _mixture_stamp(setting)]
+    return digest_of(["train", inputs, setting.params.train.model_dump()])
+
+
+def _evaluate_stamp(setting: Setting) -> str:
+    return digest_of(["evaluate", _train_stamp(setting), setting.label, setting.params.evaluate.model_dump()])
+
+
+def _report_stamp(setting: Setting) -> str:
+    return digest_of(["report", _evaluate_stamp(setting)])
+
+
+# --- what each stage runs on ----------------------------------------------------------------------------------------
+
+
+def _out(setting: Setting, name: str, index: int = 0) -> Path:
+    return setting.places.to_write(STAGES[name].artefacts(setting)[index])
+
+
+def _beside(first: Path, setting: Setting, name: str, index: int) -> Path:
+    """Another artefact of a stage, in the same of the two places as its first."""
+    places = setting.places
+    artefacts = STAGES[name].artefacts(setting)
+    where = places.to_read(artefacts[0]).index(first)
+    return places.to_read(artefacts[index])[where]
+
+
+def _ingest_params(setting: Setting, stamp: str) -> IngestParams:
+    params = setting.params
+    return IngestParams(
+        dataset=params.dataset,
+        section=params.ingest,
+        home=setting.places.home,
+        manifest=_out(setting, "ingest"),
+        made_from=stamp,
+    )
+
+
+def _extract_params(setting: Setting, stamp: str) -> ExtractParams:
+    places = setting.places
+    return ExtractParams(
+        encoder=setting.params.encoder,
+        label=setting.label,
+        section=setting.params.extract,
+        home=places.home,
+        store=places.store,
+        manifest=_manifest(setting),
+        ledger=_out(setting, "extract"),
+        made_from=stamp,
+        wait_for_lock=places.stage is not None,
+    )
+
+
+def _split_params(setting: Setting, stamp: str) -> SplitParams:
+    return SplitParams(
+        section=setting.params.split,
+        store=setting.places.store,
+        manifest=_manifest(setting),
+        features=_features(setting),
+        episodes=_out(setting, "split"),
+        made_from=stamp,
+    )
+
+
+def _mixture_params(setting: Setting, stamp: str) -> MixtureParams:
+    return MixtureParams(
+        section=setting.params.mixture,
+        captions=setting.params.ingest.captions,
+        store=setting.places.store,
+        manifest=_manifest(setting),
+        features=_features(setting),
+        ledger=_out(setting, "mixture"),
+        made_from=stamp,
+        wait_for_lock=setting.places.stage is not None,
+    )
+
+
+def _train_params(setting: Setting, stamp: str) -> TrainParams:
+    return TrainParams(
+        section=setting.params.train,
+        captions=setting.params.ingest.captions,
+        store=setting.places.store,
+        manifest=_manifest(setting),
+        features=_features(setting),
+        mixtures=require(setting, "mixture"),
+        episodes=require(setting, "split"),
+        ledger=_out(setting, "train"),
+        history=_out(setting, "train", 1),
+        made_from=stamp,
+        wait_for_lock=setting.places.stage is not None,
+    )
+
+
+def _evaluate_params(setting: Setting, stamp: str) -> EvaluateParams:
+    params = setting.params
+    name = params.ingest.table.name if params.dataset == "table" else params.dataset
+    return EvaluateParams(
+        section=params.evaluate,
+        dataset=name,
+        label=setting.label,
+        captions=params.ingest.captions,
+        store=setting.places.store,
+        manifest=_manifest(setting),
+        features=_features(setting),
+        mixtures=require(setting, "mixture"),
+        episodes=require(setting, "split"),
+        heads=require(setting, "train"),
+        scores=_out(setting, "evaluate"),
+        queries=_out(setting, "evaluate", 1),
+        metrics=_out(setting, "evaluate", 2),
+        made_from=stamp,
+    )
+
+
+def _report_params(setting: Setting, stamp: str) -> ReportParams:
+    scores = require(setting, "evaluate")
+    heads = require(setting, "train")
+    return ReportParams(
+        scores=scores,
+        queries=_beside(scores, setting, "evaluate", 1),
+        metrics=_beside(scores, setting, "evaluate", 2),
+        history=_beside(heads, setting, "train", 1),
+        mixtures=require(setting, "mixture"),
+        page=_out(setting, "report"),
+        table=_out(setting, "report", 1),
+        plots=_out(setting, "report", 2),
+        about=about_run(setting, stamp),
+    )
+
+
+def about_run(setting: Setting, stamp: str) -> dict[str, Any]:
+    """What ran, for the head of the report: dataset, encoder label, every parameter, the stamp."""
+    params = setting.params.model_dump(by_alias=True, exclude={"store"})
+    return {"dataset": setting.params.dataset, "encoder": setting.label, "params": params, "made_from": stamp}
+
+
+def _named(*templates: str) -> Callable[[Setting], list[str]]:
+    """Artefact names from templates with {dataset} and {label}."""
+
+    def names(setting: Setting) -> list[str]:
+        return [t.format(dataset=setting.params.dataset, label=setting.label) for t in templates]
+
+    return names
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("ingest", _named("manifests/{dataset}.parquet"), _ingest_stamp, _ingest_params),
+        Stage("extract", _named("features/{dataset}/{label}.json"), _extract_stamp, _extract_params, True),
+        Stage("split", _named("episodes/{dataset}.parquet"), _split_stamp, _split_params),
+        Stage("mixture", _named("mixtures/{dataset}/{label}.json"), _mixture_stamp, _mixture_params),
+        Stage(
+            "train",
+            _named("heads/{dataset}/{label}.json", "results/history.parquet"),
+            _train_stamp,
+            _train_params,
+        ),
+        Stage(
+            "evaluate",
+            _named("results/scores.parquet", "results/queries.parquet", "results/metrics.json"),
+            _evaluate_stamp,
+            _evaluate_params,
+        ),
+        Stage(
+            "report",
+            _named("results/report.html", "results/table.md", "results/plots"),
+            _report_stamp,
+            _report_params,
+        ),
+    )
+}

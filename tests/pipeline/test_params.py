@@ -1,0 +1,125 @@
+"""params.yaml: one source of defaults, read by something, with errors that name the key."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cache.errors import MissingError, ParamsError
+from pipeline.params import Params as Model
+from pipeline.params import known_keys, load_params, parse_override, read_values
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "params.yaml"
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
+    found = set()
+    for key, value in values.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+    return found
+
+
+def model_leaves() -> set[str]:
+    keys = set(known_keys(Model))
+    return {key for key in keys if not any(other.startswith(key + ".") for other in keys)}
+
+
+def attributes_read() -> set[str]:
+    files = [p for folder in ("pipeline", "stages") for p in (ROOT / folder).rglob("*.py") if p.name != "params.py"]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
+    return {node.attr.rstrip("_") for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def test_the_file_and_the_model_have_the_same_keys() -> None:
+    assert leaves(read_values(SHIPPED)) == model_leaves()
+
+
+def test_every_key_is_read_by_some_code() -> None:
+    read = attributes_read()
+    assert not {key for key in model_leaves() if key.split(".")[-1] not in read}
+
+
+def test_every_key_is_tracked_by_a_stage_of_dvc() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    tracked = {key for stage in stages for key in stage.get("params", [])}
+    free = {"extract.batch", "extract.rows_per_shard", "extract.workers", "extract.backend"}  # change no number
+    assert {
+        key for key in model_leaves() - free if not any(key == t or key.startswith(t + ".") for t in tracked)
+    } == set()
+
+
+def test_no_section_has_a_default() -> None:
+    def fields(model: Any) -> list[str]:
+        inner = [f.annotation for f in model.model_fields.values() if hasattr(f.annotation, "model_fields")]
+        own = [name for name, field in model.model_fields.items() if not field.is_required()]
+        return own + [name for section in inner for name in fields(section)]
+
+    assert fields(Model) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mixture.compnents=3", "-S: no key 'mixture.compnents'; did you mean 'mixture.components'?"),
+        ("mixture.components=99", "-S: mixture.components is 99; input should be less than or equal to 8"),
+        ("split.shots=[0,x]", "-S: split.shots.1 is 'x'; input should be a valid integer"),
+        ("train.gcrdp.lambda=-1", "-S: train.gcrdp.lambda is -1; input should be greater than or equal to 0"),
+        ("extract.device=gpu", "-S: extract.device is 'gpu'; string should match pattern"),
+        ("mixture", "-S mixture: expected key=value"),
+        ("split.shots=[0", "-S split.shots=[0: the value is not valid YAML; quote it"),
+    ],
+)
+def test_a_wrong_override_is_named(text: str, message: str) -> None:
+    with pytest.raises(ParamsError) as error:
+        load_params(SHIPPED, [parse_override(text)])
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_key_of_the_file_names_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(SHIPPED.read_text().replace("  components: 3", "  compnents: 3"))
+    with pytest.raises(ParamsError, match=r"params.yaml: no key 'mixture.compnents'; did you mean 'mixture.comp"):
+        load_params(path, [])
+
+
+def test_a_missing_key_of_the_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("".join(line for line in SHIPPED.read_text().splitlines(True) if "seeds:" not in line))
+    with pytest.raises(ParamsError, match=r"params.yaml: key 'split.seeds' is missing"):
+        load_params(path, [])
+
+
+def test_a_file_that_is_no_yaml_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("dataset: openmoji\nencoder: [\n")
+    with pytest.raises(ParamsError, match=r"params.yaml: line \d+: not valid YAML"):
+        load_params(path, [])
+
+
+def test_an_absent_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no such file"):
+        read_values(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("ingest.table.separator=';'", ";"),
+        ("ingest.table.path=null", None),
+        ("split.shots=[0,1]", [0, 1]),
+        ("train.gcrdp.lr=1e-3", "1e-3"),
+        ("ingest.table.separator=", ""),
+    ],
+)
+def test_override_values_are_yaml(text: str, value: object) -> None:
+    assert parse_override(text)[1] == value
+
+
+def test_exponents_without_a_point_are_numbers() -> None:
+    assert load_params(SHIPPED, [parse_override("train.gcrdp.lr=1e-3")]).train.gcrdp.lr == 1e-3

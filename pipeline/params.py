@@ -69,6 +69,20 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ParamsError(f"-S {text}: the value is not valid YAML; quote it, as in -S \"{key}='...'\"") from error
 
 
+def read_overlay(path: Path) -> list[tuple[str, Any]]:
+    """The changes that an overlay makes: a file like params.yaml, with some of its keys."""
+    return list(_leaves(read_values(path)))
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key that is no section, dotted, with its value."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + str(key), value
+
+
 def override(values: Mapping[str, Any], changes: Sequence[tuple[str, Any]], source: str) -> dict[str, Any]:
     """A copy of the values with some dotted keys changed; an unknown key names the nearest one."""
     changed = deepcopy(dict(values))
@@ -109,8 +123,12 @@ def _is_union_tag(part: int | str) -> bool:
     return isinstance(part, str) and (part in {"str", "float", "constrained-float"} or "[" in part)
 
 
-def load_params(path: Path, changes: Sequence[tuple[str, Any]]) -> Params:
-    """params.yaml with some keys changed, validated once."""
+def load_params(path: Path, overlays: Sequence[Path], changes: Sequence[tuple[str, Any]]) -> Params:
+    """params.yaml, then the overlays in order, then single changes; each is checked, so that an error names it."""
     values = read_values(path)
-    validate(values, path.name)
-    return validate(override(values, changes, "-S"), "-S")
+    params = validate(values, path.name)
+    layers = [(read_overlay(overlay), overlay.name) for overlay in overlays] + [(list(changes), "-S")]
+    for layer, source in layers:
+        values = override(values, layer, source)
+        params = validate(values, source)
+    return params

@@ -44,6 +44,10 @@ def gather(
         list[str] | None,
         typer.Option("-S", "--set", metavar="KEY=VALUE", help="Any key of params.yaml.", rich_help_panel=PANEL),
     ] = None,
+    overlay: Annotated[
+        list[Path] | None,
+        typer.Option("--overlay", help="A file with some keys of params.yaml.", rich_help_panel=PANEL),
+    ] = None,
     dataset: _flag("--dataset", "The dataset.") = None,  # type: ignore[valid-type]
     encoder: _flag("--encoder", "The encoder.") = None,  # type: ignore[valid-type]
     weights: _flag("--weights", "A local checkpoint for the encoder.") = None,  # type: ignore[valid-type]
@@ -57,7 +61,7 @@ def gather(
     backend: _flag("--backend", "loky or ray.") = None,  # type: ignore[valid-type]
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 - read from sys.argv, before a command is known
 ) -> Setting:
-    """The setting that the shared flags describe: params.yaml, then -S in order, then the named flags."""
+    """The setting that the shared flags describe: params.yaml, the overlays, -S in order, the named flags."""
     named = {
         "dataset": dataset,
         "encoder": encoder,
@@ -74,7 +78,7 @@ def gather(
     changes = [parse_override(text) for text in assign or []]
     changes += [(key, value) for key, value in named.items() if value is not None]
     root = find_root(Path.cwd())
-    params = load_params(root / "params.yaml", changes)
+    params = load_params(root / "params.yaml", overlay or [], changes)
     return Setting(params, find_places(root, params.store))
 
 

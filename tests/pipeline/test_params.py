@@ -76,7 +76,7 @@ def test_no_section_has_a_default() -> None:
 )
 def test_a_wrong_override_is_named(text: str, message: str) -> None:
     with pytest.raises(ParamsError) as error:
-        load_params(SHIPPED, [parse_override(text)])
+        load_params(SHIPPED, [], [parse_override(text)])
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
@@ -85,21 +85,21 @@ def test_an_unknown_key_of_the_file_names_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(SHIPPED.read_text().replace("  components: 3", "  compnents: 3"))
     with pytest.raises(ParamsError, match=r"params.yaml: no key 'mixture.compnents'; did you mean 'mixture.comp"):
-        load_params(path, [])
+        load_params(path, [], [])
 
 
 def test_a_missing_key_of_the_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("".join(line for line in SHIPPED.read_text().splitlines(True) if "seeds:" not in line))
     with pytest.raises(ParamsError, match=r"params.yaml: key 'split.seeds' is missing"):
-        load_params(path, [])
+        load_params(path, [], [])
 
 
 def test_a_file_that_is_no_yaml_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("dataset: openmoji\nencoder: [\n")
     with pytest.raises(ParamsError, match=r"params.yaml: line \d+: not valid YAML"):
-        load_params(path, [])
+        load_params(path, [], [])
 
 
 def test_an_absent_file_is_said(tmp_path: Path) -> None:
@@ -122,4 +122,25 @@ def test_override_values_are_yaml(text: str, value: object) -> None:
 
 
 def test_exponents_without_a_point_are_numbers() -> None:
-    assert load_params(SHIPPED, [parse_override("train.gcrdp.lr=1e-3")]).train.gcrdp.lr == 1e-3
+    assert load_params(SHIPPED, [], [parse_override("train.gcrdp.lr=1e-3")]).train.gcrdp.lr == 1e-3
+
+
+def test_an_overlay_changes_its_keys_alone(tmp_path: Path) -> None:
+    overlay = tmp_path / "more.yaml"
+    overlay.write_text("train: {gcrdp: {lambda: 0}}\nmixture: {components: 5}\n")
+    params = load_params(SHIPPED, [overlay], [("mixture.components", 2)])
+    shipped = load_params(SHIPPED, [], [])
+    assert (params.train.gcrdp.lambda_, params.mixture.components) == (0, 2)
+    assert params.train.gap == shipped.train.gap
+
+
+def test_an_unknown_key_of_an_overlay_names_the_overlay(tmp_path: Path) -> None:
+    overlay = tmp_path / "more.yaml"
+    overlay.write_text("mixture: {compnents: 5}\n")
+    with pytest.raises(ParamsError, match=r"more.yaml: no key 'mixture.compnents'; did you mean"):
+        load_params(SHIPPED, [overlay], [])
+
+
+@pytest.mark.parametrize("overlay", sorted((ROOT / "ablations/overlays").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_overlay_is_valid(overlay: Path) -> None:
+    assert load_params(SHIPPED, [overlay], []) != load_params(SHIPPED, [], [])

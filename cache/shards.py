@@ -15,7 +15,7 @@ from typing import Any
 from cache import files as whole
 from cache.errors import DamagedError, MissingError, UserError
 from cache.files import canonical, digest_file, digest_of
-from cache.store import command_of, shown
+from cache.store import KINDS_VERSION, command_of, shown
 
 FORMAT = 1
 ABOUT = "cache.json"
@@ -44,11 +44,11 @@ class ShardLine:
 def begin(folder: Path, about: Mapping[str, Any], files: Sequence[str]) -> None:
     """Begin a folder, or go on with one: cache.json is written and recorded, leavings of the dead are removed.
 
-    cache.json holds `about`, and with it the format, kind, key and the names in `files`. Where it stands already
-    it must say the same, else DamagedError; a caller who goes on takes what decides no key from `about_of`.
+    cache.json holds `about`, and with it the format, kind, version, key and the names in `files`. Where it stands
+    already it must say the same, else DamagedError; a caller who goes on takes what decides no key from `about_of`.
+    `about["content"]`, where given, is what `store.make_key` made the folder's name of; ValueError if it is not.
     """
-    content = {**about, "format": FORMAT, "kind": folder.parent.name, "key": folder.name, "files": list(files)}
-    content = json.loads(canonical(content))
+    content = _whole_about(folder, about, files)
     with room(folder):
         folder.mkdir(parents=True, exist_ok=True)
         whole.sync_folder(folder.parent)
@@ -61,6 +61,22 @@ def begin(folder: Path, about: Mapping[str, Any], files: Sequence[str]) -> None:
         _finish(folder, finished, ABOUT, 0)
 
 
+def _whole_about(folder: Path, about: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:
+    kind = folder.parent.name
+    ours = {"format": FORMAT, "kind": kind, "version": KINDS_VERSION.get(kind, 0), "key": folder.name}
+    content: dict[str, Any] = json.loads(canonical({**about, **ours, "files": list(files)}))
+    if not _is_named(content):
+        raise ValueError(f"{folder} is not the key of its content")
+    return content
+
+
+def _is_named(about: Mapping[str, Any]) -> bool:
+    """Whether a folder's key is the digest of the content that cache.json holds in the open."""
+    if "content" not in about:
+        return True
+    return bool(about["key"] == digest_of({**about["content"], "kind": about["kind"], "version": about["version"]}))
+
+
 def about_of(folder: Path) -> dict[str, Any]:
     """What cache.json says; MissingError if the folder was never begun, DamagedError if it is not as recorded."""
     line = recorded(folder).get(ABOUT)
@@ -70,7 +86,11 @@ def about_of(folder: Path) -> dict[str, Any]:
         raise _damaged(folder, problem, ABOUT, command_of(folder))
     about: dict[str, Any] = whole.read_json(folder / ABOUT)
     if about["format"] != FORMAT:
-        raise DamagedError(f"{shown(folder)}: format {about['format']}; this release reads format {FORMAT}")
+        what = f"has format {about['format']}, this release reads format {FORMAT}"
+        raise DamagedError(f"{shown(folder)}: {what}; remove the folder and run '{command_of(folder)}'")
+    if not _is_named(about):
+        what = f"{ABOUT} holds the content of another key"
+        raise DamagedError(f"{shown(folder)}: {what}; remove the folder and run '{command_of(folder)}'")
     return about
 
 
@@ -137,7 +157,7 @@ def recorded(folder: Path) -> dict[str, ShardLine]:
 def _unsealed(folder: Path, number: int, text: bytes) -> ShardLine:
     try:
         fields = json.loads(text)
-        if fields.pop("line") != digest_of(fields):
+        if fields.pop("line") != digest_of(fields) or Path(fields["name"]).name != fields["name"]:
             raise ValueError
         return ShardLine(**fields)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -192,17 +212,25 @@ def check(folder: Path, hashes: bool) -> list[str]:
     """
     try:
         lines = recorded(folder)
+        problems = [p for line in lines.values() if (p := _problem(folder, line, hashes))]
+        if problems or ABOUT not in lines:
+            return problems or _unvouched(folder)
+        about_of(folder)
     except DamagedError as error:
-        return [str(error).split(": ", 1)[1].split(";")[0].join((f"{RECORD}: ", ""))]
-    problems = [p for line in lines.values() if (p := _problem(folder, line, hashes))]
-    if problems:
-        return problems
-    return [f"{name}: not a file of this folder" for name in strays(folder)] if is_whole(folder) else []
+        return [str(error).removeprefix(shown(folder)).lstrip(f"{os.sep}: ").split("; ")[0]]
+    return [f"{name}: not a file of this folder" for name in _strays(folder)] if is_whole(folder) else []
 
 
-def strays(folder: Path) -> list[str]:
-    """The names in a folder that shards.jsonl does not record, sorted."""
-    return sorted({path.name for path in folder.iterdir()} - {RECORD, *recorded(folder)})
+def _strays(folder: Path) -> list[str]:
+    """The visible names in a folder that shards.jsonl does not record, sorted."""
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return sorted(names - {RECORD, *recorded(folder)})
+
+
+def _unvouched(folder: Path) -> list[str]:
+    """A lost shards.jsonl: a death at the very beginning leaves cache.json and temporaries behind, nothing else."""
+    alone = [name for name in _strays(folder) if name != ABOUT and not name.startswith(TEMPORARY)]
+    return [f"{RECORD}: missing, and nothing vouches for {alone[0]}"] if alone else []
 
 
 def repair(folder: Path) -> list[str]:
@@ -215,8 +243,8 @@ def repair(folder: Path) -> list[str]:
     except DamagedError:
         return _remove(folder, RECORD)
     damaged = [name for name, line in lines.items() if _problem(folder, line, hashes=True)]
-    if ABOUT in damaged:
-        return _remove(folder, ABOUT)
+    if ABOUT in damaged or ABOUT not in lines:
+        return _remove(folder, ABOUT if damaged else RECORD)
     if damaged:
         _write_record(folder, {name: line for name, line in lines.items() if name not in damaged})
     _sweep(folder, damaged)

@@ -1,0 +1,126 @@
+"""One head on one gallery: vectors, ranks, and the figures of each query in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.errors import UserError
+from stages import retrieval
+from stages.evaluate.plan import Task
+from stages.heads import Head, Vectors
+from stages.items import Items, Modality, unit
+
+Direction = Literal["i2t", "t2i"]
+DIRECTIONS: dict[Direction, tuple[Modality, Modality]] = {"i2t": ("image", "text"), "t2i": ("text", "image")}
+TOP = 10
+_SCORES = 1 << 24  # scores that stand in memory at once
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Q queries of one direction: their figures, and the ids of the first TOP of the gallery, (Q, <= TOP)."""
+
+    figures: retrieval.Figures
+    top: npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a task found. queries: their Q ids in manifest order; labels: theirs; relevant (Q,): how many items of
+    the gallery are; size: of the gallery; gap: as modality_gap says, of the queries."""
+
+    task: Task
+    queries: list[str]
+    labels: list[tuple[str, ...]]
+    relevant: npt.NDArray[np.int64]
+    size: int
+    directions: dict[Direction, Ranked]
+    gap: float
+
+    @property
+    def paired(self) -> bool:
+        """Whether the queries' own pairs stand in the gallery."""
+        return self.task.gallery != "rest"
+
+    @property
+    def ap(self) -> retrieval.Float64:
+        """The average precision of each query, mean of both directions, (Q,)."""
+        return np.asarray(np.mean([ranked.figures["mAP"] for ranked in self.directions.values()], axis=0))
+
+
+def evaluate_task(task: Task, head: Head, items: Items) -> Result:
+    """Rank the gallery for every query, image to text and text to image.
+
+    Relevance is read from the episode's labels. UserError where the head's scores are not finite."""
+    queries, gallery = _in_order(items, task.queries), _in_order(items, task.candidates)
+    asked = {m: head.vectors(queries, m, task.gallery) for m in DIRECTIONS["i2t"]}
+    offered = {m: head.vectors(gallery, m, task.gallery) for m in DIRECTIONS["i2t"]}
+    labels, others = ([task.episode.labels[name] for name in part.ids] for part in (queries, gallery))
+    relevant = retrieval.share_label(labels, others)
+    pair = None if task.gallery == "rest" else _places(gallery.ids, queries.ids)
+    names = np.array(gallery.ids)
+    return Result(
+        task,
+        queries.ids,
+        labels,
+        np.count_nonzero(relevant, axis=1),
+        len(gallery),
+        {d: _ranked(task, asked[m], offered[n], relevant, pair, names) for d, (m, n) in DIRECTIONS.items()},
+        modality_gap(asked["image"], asked["text"]),
+    )
+
+
+def _in_order(items: Items, ids: Sequence[str]) -> Items:
+    return items.take(np.sort(items.rows_of(ids)))
+
+
+def _places(gallery: Sequence[str], queries: Sequence[str]) -> npt.NDArray[np.int64]:
+    place = {name: i for i, name in enumerate(gallery)}
+    return np.array([place[name] for name in queries], np.int64)
+
+
+def _ranked(
+    task: Task,
+    query: Vectors,
+    gallery: Vectors,
+    relevant: retrieval.Bools,
+    pair: npt.NDArray[np.int64] | None,
+    names: npt.NDArray[np.str_],
+) -> Ranked:
+    parts = []
+    for rows in _blocks(*relevant.shape):
+        scores = retrieval.score(query.values[rows], gallery.values, query.match)
+        _refuse_overflow(task, scores)
+        order = retrieval.rank(scores)
+        hits = retrieval.in_rank_order(relevant[rows], order)
+        parts.append((retrieval.figures(hits, order, None if pair is None else pair[rows]), order[:, :TOP]))
+    figures = {name: np.concatenate([part[name] for part, _ in parts]) for name in parts[0][0]}
+    return Ranked(figures, names[np.concatenate([top for _, top in parts])])
+
+
+def _blocks(queries: int, gallery: int) -> Iterator[slice]:
+    size = max(1, _SCORES // gallery)
+    return (slice(first, first + size) for first in range(0, queries, size))
+
+
+def _refuse_overflow(task: Task, scores: npt.NDArray[Any]) -> None:
+    if not np.isfinite(scores).all():
+        method, shots = task.contender["method"], task.episode.shots
+        raise UserError(
+            f"heads/{task.key}: the scores of '{method}' at {shots} shots are not finite, its training diverged;"
+            f" lower train.{method}.lr and run 'train' again"
+        )
+
+
+def modality_gap(image: Vectors, text: Vectors) -> float:
+    """The distance between the two modalities' mean vectors (Liang et al. 2022), 0 to 2.
+
+    An item's vector is its pooled one, for `max` the mean of its unit views; made unit length here."""
+    first = [v.values.mean(axis=1) if v.match == "max" else v.values[:, 0] for v in (image, text)]
+    means = [unit(values).astype(np.float64).mean(axis=0) for values in first]
+    return float(np.linalg.norm(means[0] - means[1]))

@@ -1,0 +1,76 @@
+"""Heads and episodes -> scores: ranks every gallery with every head, and compares the methods in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from cache.episodes import Episode, read_episodes
+from cache.errors import UserError
+from cache.features import REMEDY
+from cache.files import write_json
+from cache.heads import HEAD
+from cache.scores import write_queries, write_scores
+from cache.shards import require_whole
+from cache.store import Ledger, folder_of, read_ledger
+from stages.evaluate.params import EvaluateParams, Gallery
+from stages.evaluate.plan import Task, plan_tasks
+from stages.evaluate.ranking import Result, evaluate_task
+from stages.evaluate.summary import summarise
+from stages.evaluate.tables import query_table, score_rows
+from stages.heads import Head, load_head
+from stages.items import Items, load_items
+from stages.progress import reporter
+
+WORK = "evaluate"
+
+
+def run(params: EvaluateParams) -> None:
+    """Score all heads of the ledger; write scores, queries and metrics."""
+    items = load_items(params.store, params.manifest, params.features, params.mixtures, params.captions)
+    episodes, ledger = read_episodes(params.episodes), read_ledger(params.heads)
+    tasks = plan_tasks(ledger.keys, episodes, params.section.galleries)
+    _require_tasks(params.heads, ledger, tasks)
+    results = list(_results(params.store, tasks, items))
+    about = {"dataset": params.dataset, "encoder": params.label, "features": items.keys["image"]}
+    _warn_of_gaps(results, episodes, params.section.galleries)
+    write_scores(params.scores, score_rows(results, about), params.made_from)
+    write_queries(params.queries, query_table(results, about), params.made_from)
+    write_json(params.metrics, summarise(results, params.section.draws))
+
+
+def _require_tasks(path: Path, ledger: Ledger, tasks: list[Task]) -> None:
+    if not ledger.keys:
+        raise UserError(f"{path}: names no heads; run 'train' again")
+    if not any(task.queries for task in tasks):
+        raise UserError(
+            "no target class has a test item, so there is nothing to ask; add items, or change split.protocol"
+        )
+
+
+def _results(store: Path, tasks: list[Task], items: Items) -> Iterator[Result]:
+    """The results in the order of the tasks; each head is read once."""
+    reporter().start(WORK, len(tasks))
+    for key, own in groupby(tasks, key=lambda task: task.key):
+        head = _head(folder_of(store, "heads", key))
+        for task in own:
+            yield evaluate_task(task, head, items)
+            reporter().advance(WORK, 1)
+    reporter().finish(WORK)
+
+
+def _head(folder: Path) -> Head:
+    require_whole(folder, REMEDY)
+    return load_head(folder / HEAD)
+
+
+def _warn_of_gaps(results: list[Result], episodes: list[Episode], galleries: list[Gallery]) -> None:
+    """Say which galleries were empty, and how many queries had nothing relevant to find."""
+    filled = {result.task.gallery for result in results}
+    for gallery in galleries:
+        lost = [int((r.relevant == 0).sum()) for r in results if r.task.gallery == gallery]
+        if gallery not in filled:
+            reporter().warn(f"gallery '{gallery}' is empty in all {len(episodes)} episodes and has no rows")
+        elif max(lost):
+            reporter().warn(f"gallery '{gallery}': up to {max(lost)} queries have no relevant item and score 0")

@@ -1,0 +1,180 @@
+"""metrics.json: the main figure of each method, paired differences with both intervals, what else to know.
+
+The main figure is mAP on the main gallery, mean of both directions, over seeds and class splits.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from stages import stats
+from stages.evaluate.plan import CONTENDER
+from stages.evaluate.ranking import Result
+from stages.evaluate.tables import chance_means, first_draws
+from stages.retrieval import Float64
+from stages.stats import Interval
+
+BOOTSTRAP_SEED = 0
+Cell = tuple[tuple[Any, ...], int]  # a contender and a shot count
+Cells = Mapping[Cell, list[Result]]
+DIGITS = 6
+
+
+def summarise(results: Iterable[Result], draws: int) -> dict[str, Any]:
+    """Everything that metrics.json holds; nested dicts for `dvc metrics show`, lists for the report.
+
+    draws: how many the class bootstrap takes."""
+    results = list(results)
+    main = main_results(results)
+    cells = by_cell(main)
+    return {
+        "mAP": {"chance": _rounded(_chance(main)), **_nested(cells, lambda own: float(seed_means(own).mean()))},
+        "modality_gap": _nested(cells, lambda own: float(np.mean([result.gap for result in own]))),
+        "counts": _counts(results, main),
+        **compared(cells, draws),
+    }
+
+
+def main_results(results: Sequence[Result]) -> list[Result]:
+    """The results on the main gallery: `target`, or the first there is."""
+    galleries = [result.task.gallery for result in results]
+    main = "target" if "target" in galleries else galleries[0]
+    return [result for result in results if result.task.gallery == main]
+
+
+def by_cell(results: Iterable[Result]) -> dict[Cell, list[Result]]:
+    """The results of each contender and shot count, in the order they come."""
+    cells: defaultdict[Cell, list[Result]] = defaultdict(list)
+    for result in results:
+        contender = tuple(result.task.contender[name] for name in CONTENDER)
+        cells[contender, result.task.episode.shots].append(result)
+    return dict(cells)
+
+
+def label(contender: Sequence[Any]) -> str:
+    """What a contender is called: its method, and whatever is not the default about it."""
+    method, variant, access, names = contender
+    marks = [variant] * (variant != "default") + [access] * (access != "inductive") + ["names"] * bool(names)
+    return f"{method} ({', '.join(marks)})" if marks else str(method)
+
+
+def _nested(cells: Cells, figure: Any) -> dict[str, dict[str, float]]:
+    out: dict[str, dict[str, float]] = {}
+    for (contender, shots), own in cells.items():
+        out.setdefault(label(contender), {})[str(shots)] = _rounded(figure(own))
+    return out
+
+
+def _chance(main: Sequence[Result]) -> float:
+    return float(np.mean([chance_means(result)["mAP"] for result in first_draws(main)]))
+
+
+def _counts(results: Sequence[Result], main: Sequence[Result]) -> dict[str, Any]:
+    lost: dict[str, int] = {}
+    for result in results:
+        gallery = result.task.gallery
+        lost[gallery] = max(lost.get(gallery, 0), int(np.count_nonzero(result.relevant == 0)))
+    return {
+        "queries": len({query for result in main for query in result.queries}),
+        "target_classes": len({name for result in main for name in result.task.episode.target_classes}),
+        "seeds": len({result.task.seed for result in main}),
+        "halves": len({result.task.episode.half for result in main}),
+        "without_relevant": lost,
+    }
+
+
+def seed_means(results: Sequence[Result]) -> Float64:
+    """The main figure of one cell seed by seed, mean over class splits, (S,); S = 1 where it depends on no seed."""
+    seeds = sorted({result.task.seed for result in results})
+    own = [[float(r.ap.mean()) for r in results if r.task.seed == seed] for seed in seeds]
+    return np.array([np.mean(values) for values in own])
+
+
+def compared(cells: Cells, draws: int) -> dict[str, Any]:
+    """The lists `means` (each cell with its intervals) and `differences` (each pair at equal shots and access)."""
+    drawn = _bootstrap(cells, draws)
+    means = [_told(cell, seed_means(own), drawn[cell]) for cell, own in cells.items()]
+    differences = []
+    for shots in dict.fromkeys(shots for _, shots in cells):
+        pairs = combinations([cell for cell in cells if cell[1] == shots], 2)
+        found = [_difference(cells, drawn, a, b) for b, a in pairs if a[0][2] == b[0][2]]
+        corrected = stats.holm([pair["p"] for pair in found])
+        differences += [{**pair, "p_holm": _rounded(p)} for pair, p in zip(found, corrected, strict=True)]
+    return {"means": means, "differences": differences}
+
+
+def _told(cell: Cell, values: Float64, drawn: Float64) -> dict[str, Any]:
+    contender, shots = cell
+    return {
+        "label": label(contender),
+        **dict(zip(CONTENDER, contender, strict=True)),
+        "shots": shots,
+        "mAP": _rounded(float(values.mean())),
+        "seeds": len(values),
+        **_intervals(values, drawn),
+    }
+
+
+def _difference(cells: Cells, drawn: Mapping[Cell, Float64], a: Cell, b: Cell) -> dict[str, Any]:
+    first, second = np.broadcast_arrays(seed_means(cells[a]), seed_means(cells[b]))
+    apart = drawn[a] - drawn[b]
+    return {
+        "a": label(a[0]),
+        "b": label(b[0]),
+        "shots": a[1],
+        "difference": _rounded(float((first - second).mean())),
+        **_intervals(first - second, apart),
+        "p": stats.bootstrap_p(apart),
+    }
+
+
+def _intervals(values: Float64, drawn: Float64) -> dict[str, Any]:
+    """Both intervals of a figure or a difference: support from its values over seeds, class from bootstrap draws."""
+    support = stats.support_interval(values)
+    return {"support": _bounds(support), "class": _bounds(stats.percentile_interval(drawn))}
+
+
+def _bounds(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [_rounded(bound) for bound in interval]
+
+
+def _bootstrap(cells: Cells, draws: int) -> dict[Cell, Float64]:
+    """The bootstrap draws of each cell's figure, (draws,), all from the same classes and queries."""
+    splits = first_draws(next(iter(cells.values())))
+    every = [(query, _class_of(result, row)) for result in splits for row, query in enumerate(result.queries)]
+    asked = {query: place for place, query in enumerate(dict.fromkeys(query for query, _ in every))}
+    counts = np.bincount([asked[query] for query, _ in every]).astype(np.float64)
+    named = {asked[query]: name for query, name in reversed(every)}  # in its first class split
+    classes = np.unique([named[place] for place in range(len(asked))], return_inverse=True)[1]
+    sums = np.column_stack([_query_sums(own, asked) for own in cells.values()])
+    drawn = stats.bootstrap_means(sums, counts, classes, draws, BOOTSTRAP_SEED)
+    return dict(zip(cells, drawn.T, strict=True))
+
+
+def _class_of(result: Result, row: int) -> str:
+    """The class that a query stands for: the first of its target classes."""
+    return next(name for name in result.task.episode.target_classes if name in result.labels[row])
+
+
+def _query_sums(results: Sequence[Result], asked: Mapping[str, int]) -> Float64:
+    """Each query's average precision, mean over seeds, summed over the class splits that ask it, (Q,).
+
+    Splits that ask fewer queries count as much as others, as in `seed_means`."""
+    halves = defaultdict(list)
+    for result in results:
+        halves[result.task.episode.half].append(result)
+    asks = {half: len(own[0].queries) for half, own in halves.items()}
+    sums = np.zeros(len(asked))
+    for half, own in halves.items():
+        rows = [asked[query] for query in own[0].queries]
+        sums[rows] += np.mean([r.ap for r in own], axis=0) * sum(asks.values()) / len(asks) / asks[half]
+    return sums
+
+
+def _rounded(value: float) -> float:
+    return round(value, DIGITS)

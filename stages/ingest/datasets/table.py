@@ -1,0 +1,97 @@
+"""A user's own pairs: a CSV, TSV or Parquet file with columns of any name, or a folder of class folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cache.errors import MissingError, ParamsError, UserError
+from cache.manifest import Manifest
+from stages.ingest.class_folders import load_folders
+from stages.ingest.columns import Columns, read_columns
+from stages.ingest.params import IngestParams, TableSection
+from stages.ingest.places import shown
+
+SPLITS = {"train": "train", "val": "val", "dev": "val", "test": "test", "": None, "none": None, "null": None}
+
+
+def load(params: IngestParams) -> Manifest:
+    """The manifest, bytes and digests not yet read, rows in the table's order; pictures are relative to its file."""
+    section = params.section.table
+    if section.path is None:
+        raise ParamsError(
+            "table: ingest.table.path is null; set it to a CSV, TSV or Parquet file or a folder of class folders, "
+            "as in -S ingest.table.path=pairs.csv"
+        )
+    path = params.home / section.path
+    where = shown(path, params.home)
+    if not path.exists():
+        raise MissingError(
+            f"table: {where} is missing; set ingest.table.path to your CSV, TSV or Parquet file or folder of class "
+            "folders, or use --dataset openmoji"
+        )
+    if path.is_dir():
+        return load_folders(path, section.name, where)
+    return _manifest(read_columns(path, where), section, shown(path.parent, params.home), where)
+
+
+def _manifest(columns: Columns, section: TableSection, root: str, where: str) -> Manifest:
+    captions = [section.text] if isinstance(section.text, str) else section.text
+    _require_columns(columns, section, captions, where)
+    ids = [_word(value, section.id, where) for value in columns[section.id]]
+    texts = [_lists(columns[name], None, name, where) for name in captions]
+    labels = _lists(columns[section.label], section.separator, section.label, where)
+    splits = columns[section.split] if section.split else [None] * len(ids)
+    return Manifest(
+        name=section.name,
+        root=root,
+        ids=ids,
+        images=[_word(value, section.image, where) for value in columns[section.image]],
+        texts=[[text for column in item for text in column] for item in zip(*texts, strict=True)],
+        labels=[list(dict.fromkeys(label)) for label in labels],
+        splits=[_split(value, one, where) for value, one in zip(splits, ids, strict=True)],
+        bytes=[0] * len(ids),
+        xxh3=[""] * len(ids),
+    )
+
+
+def _require_columns(columns: Columns, section: TableSection, captions: Sequence[str], where: str) -> None:
+    """ParamsError naming the columns there are, where one that the parameters name is not among them."""
+    named = [("id", section.id), ("image", section.image), ("label", section.label)]
+    named += [("text", name) for name in captions] + ([("split", section.split)] if section.split else [])
+    for key, name in named:
+        if name not in columns:
+            there = ", ".join(map(str, columns))
+            raise ParamsError(f"{where}: no column '{name}'; set ingest.table.{key} to one of: {there}")
+    if not captions:
+        raise ParamsError(f"{where}: ingest.table.text is an empty list; name at least one column")
+
+
+def _word(value: Any, column: str, where: str) -> str:
+    """One cell as text: null is empty; a whole number may stand for its digits."""
+    if value is None:
+        return ""
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value).strip()
+    raise ParamsError(f"{where}: column '{column}' holds {type(value).__name__}; it must hold text or whole numbers")
+
+
+def _lists(values: Sequence[Any], separator: str | None, column: str, where: str) -> list[list[str]]:
+    """Each cell as a list of words: a Parquet list as it is, text cut at the separator; empty ones are dropped."""
+    cells = [value if isinstance(value, list) else [value] for value in values]
+    words = [[_word(one, column, where) for one in cell] for cell in cells]
+    cut = [[part.strip() for word in item for part in _parts(word, separator)] for item in words]
+    return [[word for word in item if word] for item in cut]
+
+
+def _parts(word: str, separator: str | None) -> list[str]:
+    return word.split(separator) if separator else [word]
+
+
+def _split(value: Any, one: str, where: str) -> str | None:
+    name = str("" if value is None else value).strip().lower()
+    if name not in SPLITS:
+        raise UserError(
+            f"{where}: the row with id '{one}' has split '{value}'; it must be train, val, dev, test or empty"
+        )
+    return SPLITS[name]

@@ -1,0 +1,97 @@
+"""What the tests of ingest start from: parameters, small pictures, the published layout of Wikipedia."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from stages.ingest.params import IngestParams, IngestSection, TableSection
+
+TABLE = {
+    "path": None,
+    "name": "mine",
+    "id": "id",
+    "image": "image",
+    "text": "text",
+    "label": "label",
+    "separator": None,
+    "split": None,
+}
+COLUMNS = ("id", "image", "text", "label")
+
+
+def params(home: Path, dataset: str, captions: str = "first", most: int = 60, **table: Any) -> IngestParams:
+    """Parameters whose home is `home`; keywords go into ingest.table."""
+    section = IngestSection.model_validate(
+        {
+            "root": "data/raw",
+            "captions": captions,
+            "max_per_class": most,
+            "table": TableSection.model_validate({**TABLE, **table}),
+        }
+    )
+    return IngestParams(
+        dataset=dataset,
+        section=section,
+        home=home,
+        manifest=home / "data" / "manifests" / f"{dataset}.parquet",
+        made_from="0" * 32,
+    )
+
+
+def jpeg(colour: tuple[int, int, int]) -> bytes:
+    """A small whole JPEG of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), colour).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def write(path: Path, data: bytes | str) -> Path:
+    """A file with its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[str]], columns: Sequence[str] = COLUMNS) -> Path:
+    """A CSV file with a header."""
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer).writerows([columns, *rows])
+    return write(path, buffer.getvalue())
+
+
+def four_pairs(home: Path) -> list[list[str]]:
+    """Rows of two cats and two dogs, their pictures under home/mine/images."""
+    rows = []
+    for number, label in enumerate(["cat", "cat", "dog", "dog"]):
+        write(home / "mine" / "images" / f"{number}.jpg", jpeg((number, 40, 80)))
+        rows.append([f"item{number}", f"images/{number}.jpg", f"a {label}, the {number}th", label])
+    return rows
+
+
+def wikipedia(home: Path, train: Sequence[str], test: Sequence[str], categories: str) -> Path:
+    """The published layout under home/data/raw/wikipedia for these list lines, with made-up pictures and articles."""
+    root = home / "data" / "raw" / "wikipedia"
+    names = categories.split()
+    write(root / "categories.list", categories)
+    for split, lines in (("train", train), ("test", test)):
+        write(root / f"{split}set_txt_img_cat.list", "\n".join(lines) + "\n")
+    for number, line in enumerate([*train, *test]):
+        text_id, image_id, category = line.split()
+        write(root / "images" / names[int(category) - 1] / f"{image_id}.jpg", jpeg((number % 256, number // 256, 0)))
+        write(root / "texts" / f"{text_id}.xml", article(f"Article {number} & more"))
+    return root
+
+
+def article(words: str) -> str:
+    """An article as published: the words in <text>, the picture named after them."""
+    escaped = words.replace("&", "&amp;").replace("<", "&lt;")
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<document id="1" name="Someone">\n<text>\n'
+        f'{escaped}\n</text>\n<imageset><image id="2"><caption>unused</caption></image></imageset>\n</document>\n'
+    )

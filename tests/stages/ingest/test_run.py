@@ -1,0 +1,175 @@
+"""From a dataset on disk to a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cache.errors import UserError
+from cache.files import digest_bytes, read_about
+from cache.manifest import read_manifest
+from stages.ingest.run import run
+from stages.progress import Silent, report_to
+from tests.stages.ingest.given import COLUMNS, four_pairs, params, write, write_csv
+
+Rows = list[list[str]]
+
+
+class Told(Silent):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    reporter = Told()
+    before = report_to(reporter)
+    yield reporter
+    report_to(before)
+
+
+def ingest(home: Path, rows: Rows, captions: str = "first", **table: object) -> Path:
+    write_csv(home / "mine" / "pairs.csv", rows)
+    given = params(home, "table", captions, **{"path": "mine/pairs.csv", **table})
+    run(given)
+    return given.manifest
+
+
+def test_a_table_becomes_a_manifest(tmp_path: Path, told: Told) -> None:
+    rows = four_pairs(tmp_path)
+    path = ingest(tmp_path, rows)
+    manifest = read_manifest(path)
+    assert read_about(path)["made_from"] == "0" * 32
+    assert (manifest.name, manifest.root) == ("mine", "mine")
+    assert manifest.ids == [row[0] for row in rows]
+    assert manifest.images == [row[1] for row in rows]
+    assert manifest.texts == [[row[2]] for row in rows]
+    assert manifest.labels == [[row[3]] for row in rows]
+    bytes_of = [(tmp_path / "mine" / image).read_bytes() for image in manifest.images]
+    assert manifest.bytes == [len(data) for data in bytes_of]
+    assert manifest.xxh3 == [digest_bytes(data) for data in bytes_of]
+    assert told.lines == ["mine: 4 pairs, 4 captions, 2 classes"]
+
+
+def test_twice_the_same_data_is_bit_for_bit_the_same_manifest(tmp_path: Path) -> None:
+    path = ingest(tmp_path, four_pairs(tmp_path))
+    first = path.read_bytes()
+    assert ingest(tmp_path, four_pairs(tmp_path)).read_bytes() == first
+
+
+def test_other_picture_bytes_make_another_manifest(tmp_path: Path) -> None:
+    rows = four_pairs(tmp_path)
+    before = read_manifest(ingest(tmp_path, rows)).digest
+    write(tmp_path / "mine" / "images" / "2.jpg", b"other")
+    assert read_manifest(ingest(tmp_path, rows)).digest != before
+
+
+@pytest.mark.parametrize(
+    ("captions", "texts"), [("first", ["one", "two"]), ("mean", ["one", "two"]), ("join", ["one two"])]
+)
+def test_join_makes_one_caption_and_the_others_keep_all(tmp_path: Path, captions: str, texts: list[str]) -> None:
+    rows = [[*row[:2], "one", row[3], "two"] for row in four_pairs(tmp_path)]
+    write_csv(tmp_path / "mine" / "pairs.csv", rows, columns=[*COLUMNS, "more"])
+    given = params(tmp_path, "table", captions, path="mine/pairs.csv", text=["text", "more"])
+    run(given)
+    assert read_manifest(given.manifest).texts == [texts] * 4
+
+
+def test_an_empty_a_truncated_and_a_huge_picture_are_left_to_extract(tmp_path: Path) -> None:
+    rows = four_pairs(tmp_path)
+    write(tmp_path / "mine" / "images" / "0.jpg", b"")
+    whole = (tmp_path / "mine" / "images" / "1.jpg").read_bytes()
+    write(tmp_path / "mine" / "images" / "1.jpg", whole[: len(whole) // 2])
+    huge = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (20_000).to_bytes(4, "big") * 2
+    write(tmp_path / "mine" / "images" / "2.jpg", huge)
+    assert read_manifest(ingest(tmp_path, rows)).bytes[:3] == [0, len(whole) // 2, len(huge)]
+
+
+def put(row: int, column: int, value: str) -> Callable[[Rows], Rows]:
+    def change(rows: Rows) -> Rows:
+        rows[row][column] = value
+        return rows
+
+    return change
+
+
+def one_class(rows: Rows) -> Rows:
+    return [[*row[:3], "cat"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put(1, 2, " "), "mine: 1 of 4 items have no text, the first is 'item1'; give it one or leave it out"),
+        (put(1, 3, ""), "mine: 1 of 4 items have no label, the first is 'item1'; give it one or leave it out"),
+        (put(2, 0, "item0"), "mine: 1 ids stand more than once, the first is 'item0'; make them unique"),
+        (one_class, "mine: every item is of class 'cat'; two classes or more are needed"),
+        (lambda rows: rows[:0], "mine: no items; look at the data and at the parameters of ingest"),
+        (
+            put(0, 0, "../item0"),
+            "mine: 1 of 4 items have an unusable id (empty, absolute, with '..' or NUL), the first is '../item0'; "
+            "rename it",
+        ),
+        (
+            put(0, 1, "images/../../secret.jpg"),
+            "mine: 1 of 4 items have an unusable image (empty, absolute, with '..' or NUL), the first is 'item0'; "
+            "rename it",
+        ),
+        (
+            put(3, 1, "/etc/hostname"),
+            "mine: 1 of 4 items have an unusable image (empty, absolute, with '..' or NUL), the first is 'item3'; "
+            "rename it",
+        ),
+    ],
+)
+def test_bad_rows_are_one_line_and_nothing_is_written(
+    tmp_path: Path, change: Callable[[Rows], Rows], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        ingest(tmp_path, change(four_pairs(tmp_path)))
+    assert str(error.value) == message
+    assert not (tmp_path / "data").exists()
+
+
+def test_missing_pictures_leave_no_manifest(tmp_path: Path) -> None:
+    rows = four_pairs(tmp_path)
+    for name in ("1.jpg", "3.jpg"):
+        (tmp_path / "mine" / "images" / name).unlink()
+    with pytest.raises(UserError) as error:
+        ingest(tmp_path, rows)
+    assert str(error.value) == (
+        "mine: 2 of 4 pictures are missing, the first is 'images/1.jpg'; "
+        f"put them under {tmp_path / 'mine'}, or take their rows out"
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_picture_linked_from_elsewhere_is_refused(tmp_path: Path) -> None:
+    rows = four_pairs(tmp_path)
+    picture = tmp_path / "mine" / "images" / "0.jpg"
+    picture.unlink()
+    picture.symlink_to(write(tmp_path / "secret.jpg", b"x"))
+    with pytest.raises(UserError, match=r"^mine: 'images/0.jpg' leads out of .*; its files must lie under it"):
+        ingest(tmp_path, rows)
+
+
+def test_an_unknown_dataset_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        run(params(tmp_path, "wikpedia"))
+    assert str(error.value) == "no dataset 'wikpedia'; did you mean 'wikipedia'?"
+
+
+def test_a_declared_split_is_counted_in_the_summary(tmp_path: Path, told: Told) -> None:
+    rows = [[*row, split] for row, split in zip(four_pairs(tmp_path), ["dev", "train", "test", "none"], strict=True)]
+    write_csv(tmp_path / "mine" / "pairs.csv", rows, columns=[*COLUMNS, "part"])
+    given = params(tmp_path, "table", path="mine/pairs.csv", split="part")
+    run(given)
+    assert read_manifest(given.manifest).splits == ["val", "train", "test", None]
+    assert told.lines == ["mine: 4 pairs, 4 captions, 2 classes, 1 train, 1 val, 1 test"]

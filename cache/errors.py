@@ -34,6 +34,11 @@ class BusyError(UserError):
     """Another process holds the lock."""
 
 
+def one_line(error: Exception) -> str:
+    """What a library's error says, on one line."""
+    return " ".join(str(error).split())
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known name, or the list of what there is."""
     choices = sorted(known)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from cache.errors import DamagedError, MissingError
+from cache.errors import DamagedError, MissingError, one_line
 
 CHUNK = 1 << 22  # bytes read at a time when a file is hashed
 
@@ -119,7 +119,9 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     except FileNotFoundError as error:
         raise MissingError(f"{path}: no such file") from error
     except (OSError, pa.ArrowException) as error:
-        raise DamagedError(f"{path}: cannot be read ({error}); delete it and run the command that makes it") from error
+        raise DamagedError(
+            f"{path}: cannot be read ({one_line(error)}); delete it and run the command that makes it"
+        ) from error
 
 
 def read_about(path: Path) -> dict[str, str]:
@@ -129,5 +131,7 @@ def read_about(path: Path) -> dict[str, str]:
     except FileNotFoundError as error:
         raise MissingError(f"{path}: no such file") from error
     except (OSError, pa.ArrowException) as error:
-        raise DamagedError(f"{path}: cannot be read ({error}); delete it and run the command that makes it") from error
+        raise DamagedError(
+            f"{path}: cannot be read ({one_line(error)}); delete it and run the command that makes it"
+        ) from error
     return {k.decode(): v.decode() for k, v in metadata.items() if k != b"ARROW:schema"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cache.errors import DamagedError, MissingError
+from cache.errors import DamagedError, MissingError, one_line
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ALIGNED = 64  # bytes; a dataset starts at a multiple of it, so that a mapped array is aligned for every dtype
@@ -32,11 +34,14 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write arrays as uncompressed contiguous datasets, bit-identical for equal input; no times are stored.
 
     The HDF5 library lays the file out, and the bytes go in by plain writes: a full disk is then an OSError with
-    its number, not a file handle that cannot be closed. On any error nothing is left at `path`.
+    its number, whichever of the two met it. On any error nothing is left at `path`.
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
-        offsets = _lay_out(path, arrays)
+        try:
+            offsets = _lay_out(path, arrays)
+        except (OSError, RuntimeError) as error:
+            raise _numbered(error) from error
         with path.open("r+b") as file:
             for name, offset in offsets.items():
                 file.seek(offset)
@@ -44,6 +49,12 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def _numbered(error: Exception) -> Exception:
+    """The OSError behind a message of the HDF5 library, which raises RuntimeError when a file cannot be closed."""
+    number = re.search(r"errno = (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
 
 
 def _lay_out(path: Path, arrays: Mapping[str, Array]) -> dict[str, int]:
@@ -77,7 +88,9 @@ def map_arrays(path: Path) -> dict[str, Array]:
     except FileNotFoundError as error:
         raise MissingError(f"{path}: no such file") from error
     except (OSError, ValueError, RuntimeError) as error:
-        raise DamagedError(f"{path}: cannot be read as contiguous HDF5 ({error}); run 'verify --repair'") from error
+        raise DamagedError(
+            f"{path}: cannot be read as contiguous HDF5 ({one_line(error)}); run 'verify --repair'"
+        ) from error
 
 
 def _view(raw: Array, offset: int | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from cache import shards
-from cache.errors import DamagedError, MissingError
+from cache.errors import DamagedError, MissingError, one_line
 from cache.files import canonical, read_table, write_table
 from cache.hdf5 import Array
 from cache.store import shown
@@ -47,7 +47,9 @@ def read_head(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
             return tensors, json.loads(file.metadata()["about"])
     except (SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise DamagedError(f"{shown(path)}: not a head ({error}); run 'verify --repair', then 'train'") from error
+        raise DamagedError(
+            f"{shown(path)}: not a head ({one_line(error)}); run 'verify --repair', then 'train'"
+        ) from error
 
 
 def write_history(path: Path, rows: Iterable[tuple[int, str, float]]) -> None:

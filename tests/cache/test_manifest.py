@@ -1,0 +1,123 @@
+"""Manifests: whole, exact, and refused with one line where no later stage could use them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+
+from cache.errors import DamagedError, MissingError, UserError
+from cache.files import read_about, write_table
+from cache.manifest import Manifest, check_manifest, read_manifest, write_manifest
+from tests.cache.build import small_manifest
+from tests.strategies import manifests
+
+
+@settings(max_examples=50)
+@given(manifests())
+def test_a_manifest_comes_back_as_written(tmp_path_factory: pytest.TempPathFactory, manifest: Manifest) -> None:
+    path = tmp_path_factory.mktemp("m") / "m.parquet"
+    check_manifest(manifest)
+    write_manifest(path, manifest, "made")
+    assert read_manifest(path) == manifest
+    assert read_manifest(path).digest == manifest.digest
+
+
+def test_its_metadata_says_what_it_was_made_from(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.parquet", small_manifest(), "d1")
+    about = {"made_from": "d1", "digest": small_manifest().digest, "name": "tiny", "root": "data/raw", "format": "1"}
+    assert read_about(tmp_path / "m.parquet") == about
+
+
+def test_the_digest_is_pinned_and_does_not_hang_on_where_the_pictures_lie() -> None:
+    assert small_manifest().digest == "905289f745f16332ea3630ea35a628cd"
+    assert small_manifest(root="/elsewhere").digest == small_manifest().digest
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("name", "other"),
+        ("ids", ["a", "b", "d"]),
+        ("images", ["x/a.png", "x/b.png", "y/c.png"]),
+        ("texts", [["a dog"], ["a cat"], ["both"]]),
+        ("labels", [["dog"], ["cat"], ["cat"]]),
+        ("splits", ["train", None, None]),
+        ("bytes", [10, 20, 31]),
+        ("xxh3", ["0" * 32, "1" * 32, "3" * 32]),
+    ],
+)
+def test_every_column_enters_the_digest(column: str, value: object) -> None:
+    assert small_manifest(**{column: value}).digest != small_manifest().digest
+
+
+def test_classes_are_sorted_and_stand_once() -> None:
+    assert small_manifest().classes == ["cat", "dog"]
+    assert len(small_manifest()) == 3
+
+
+UNSAFE = "of 3 items have an unusable {} (empty, absolute, with '..' or NUL), the first is {}; rename it"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"texts": [["a dog"], [], ["both"]]},
+            "1 of 3 items have no text, the first is 'b'; give it one or leave it out",
+        ),
+        (
+            {"texts": [["a dog"], ["x", " "], ["\t"]]},
+            "2 of 3 items have no text, the first is 'b'; give it one or leave it out",
+        ),
+        (
+            {"labels": [["dog"], ["cat"], []]},
+            "1 of 3 items have no label, the first is 'c'; give it one or leave it out",
+        ),
+        ({"ids": ["a", "b", "a"]}, "1 ids stand more than once, the first is 'a'; make them unique"),
+        ({"labels": [["dog"]] * 3}, "every item is of class 'dog'; two classes or more are needed"),
+        ({"ids": ["a", "../b", "c"]}, "1 " + UNSAFE.format("id", "'../b'")),
+        ({"ids": ["a", "b", "c\0"]}, "1 " + UNSAFE.format("id", "'c\\x00'")),
+        ({"ids": ["", "b", "c"]}, "1 " + UNSAFE.format("id", "''")),
+        ({"ids": ["a", "b", "\udce9"]}, "1 " + UNSAFE.format("id", "'\\udce9'")),
+        ({"images": ["/etc/passwd", "b", "c"]}, "1 " + UNSAFE.format("image", "'a'")),
+        ({"images": ["a", "C:\\b", "\\c"]}, "2 " + UNSAFE.format("image", "'b'")),
+        ({"images": ["a", "b", "x/../../c"]}, "1 " + UNSAFE.format("image", "'c'")),
+        ({"images": ["a", "x\\..\\b", "c"]}, "1 " + UNSAFE.format("image", "'b'")),
+        (
+            {"splits": ["train", "dev", None]},
+            "1 of 3 items have a split other than train, val, test, the first is 'b'; mend it or leave it empty",
+        ),
+    ],
+)
+def test_what_no_stage_could_use_is_refused_with_one_line(changed: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_manifest(small_manifest(**changed))
+    assert str(caught.value) == f"tiny: {said}"
+
+
+def test_no_items_at_all_are_refused() -> None:
+    empty = replace(small_manifest(), ids=[], images=[], texts=[], labels=[], splits=[], bytes=[], xxh3=[])
+    with pytest.raises(UserError, match="tiny: no items; look at the data and at the parameters of ingest"):
+        check_manifest(empty)
+
+
+@pytest.mark.parametrize("name", ["a..b", "a b", "1F600-200D", "x:y", "..."])
+def test_harmless_names_are_let_through(name: str) -> None:
+    check_manifest(small_manifest(ids=[name, "b", "c"], images=[f"{name}/{name}.png", "b", "c"]))
+
+
+def test_a_foreign_or_edited_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    with pytest.raises(MissingError, match=r"m\.parquet: no such file"):
+        read_manifest(path)
+    write_manifest(path, small_manifest(), "made")
+    table = pq.read_table(path)
+    about = read_about(path)
+    for edited, said in ((table.slice(1), about), (table.drop_columns(["xxh3"]), about), (table, {"format": "1"})):
+        write_table(path, edited, said)
+        with pytest.raises(DamagedError, match=r"m\.parquet: not a whole manifest of format 1; delete it and run 'ing"):
+            read_manifest(path)

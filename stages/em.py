@@ -1,0 +1,265 @@
+"""Gaussian mixtures of the tokens of many items at once, by EM (GCRDP, Eqs. 1-3). Pure torch.
+
+Letters: B items, N tokens, D token width, K components. All arithmetic is float64 on tokens less their item's mean:
+in float32 the variance E[x^2] - mu^2 goes negative. Nothing here carries a gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.mixture.params import Covariance
+
+LEAST_MASS = 1e-3  # tokens; a component that holds less than this is dead
+TIE = 1e-9  # squared distances closer than this part of each other count as equal
+TINY = torch.finfo(torch.float64).tiny
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The mixtures of B items, float64.
+
+    weights (B, K), each row summing to 1; means (B, K, D); variances (B, K) if spherical, (B, K, D) if diag, at or
+    above the floor; responsibilities (B, N, K) under these parameters, rows summing to 1, 0 where there is no token;
+    live (B, K) bool; objective (B, iterations), T sum_n log sum_k (pi_k N_k)^(1/T) in nats after each iteration.
+    A component that is dead from the start has weight 0, mean 0, and the floor for a variance.
+    """
+
+    weights: Tensor
+    means: Tensor
+    variances: Tensor
+    responsibilities: Tensor
+    live: Tensor
+    objective: Tensor
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where EM begins, float64: weights (B, K), means (B, K, D), and one variance for all components of an item,
+    (B, K) if spherical, (B, K, D) if diag."""
+
+    weights: Tensor
+    means: Tensor
+    variances: Tensor
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """One M-step: mass (B, K) in tokens, shares (B, K, N) with mu_k = sum_n shares_kn x_n, variances, and the log
+    densities log N(x_n | mu_k, Sigma_k) (B, K, N). Inside this file K comes before N: sums over K are then quick."""
+
+    mass: Tensor
+    shares: Tensor
+    variances: Tensor
+    log_density: Tensor
+
+
+@dataclass(frozen=True)
+class _Space:
+    """What a covariance type makes of the tokens: their squared distances to the item's mean (B, N), the inner products
+    (B, N) of centred tokens with a chosen one (B,), and the M-step, told whether all components share one variance."""
+
+    norms: Tensor
+    inner: Callable[[Tensor], Tensor]
+    refit: Callable[[Tensor, bool], _Fit]
+
+
+@torch.no_grad()
+def fit_mixture(
+    tokens: Tensor,
+    mask: Tensor,
+    components: int,
+    covariance: Covariance,
+    iterations: int,
+    temperature: float | None,
+    floor: float,
+) -> Mixture:
+    """Fit K Gaussian components to the tokens of each item by EM (GCRDP, Eqs. 2-3).
+
+    tokens (B, N, D) of any float type; mask (B, N) bool, False where there is no token, whatever stands there.
+    Responsibilities are proportional to (pi_k N_k)^(1/T) (ours; T = 1 is the paper's, None is D/5): with it the
+    tempered objective never falls, and the likelihood itself at T = 1. No seed: the start is farthest_start. An item
+    with fewer distinct tokens than K has fewer live components. Variances are kept at or above `floor`, in squared
+    token units. Raises ValueError if mask and tokens disagree or, naming the row, if an item has no token.
+    """
+    x = _tokens_alone(tokens, mask)
+    space = _space_of(x, mask, covariance, floor)
+    tempered = x.shape[2] / 5 if temperature is None else temperature
+    fit = space.refit(_first_owners(x, space, mask, components), True)
+    owners, _ = _expect(fit, mask, tempered)
+    objective = []
+    for _ in range(iterations):
+        fit = space.refit(owners, False)
+        owners, value = _expect(fit, mask, tempered)
+        objective.append(value)
+    weights = fit.mass / fit.mass.sum(1, keepdim=True)
+    live = owners.sum(2) >= LEAST_MASS
+    return Mixture(weights, fit.shares @ x, fit.variances, owners.mT, live, torch.stack(objective, 1))
+
+
+@torch.no_grad()
+def farthest_start(tokens: Tensor, mask: Tensor, components: int, covariance: Covariance, floor: float) -> Start:
+    """The parameters that fit_mixture begins with: each token belongs to the nearest of K tokens, which are the one
+    farthest from the mean, then again and again the one farthest from those taken; their pooled variance is shared,
+    so that a lone outlier does not begin with none (ours). Shapes and errors as in fit_mixture."""
+    x = _tokens_alone(tokens, mask)
+    space = _space_of(x, mask, covariance, floor)
+    fit = space.refit(_first_owners(x, space, mask, components), True)
+    return Start(fit.mass / fit.mass.sum(1, keepdim=True), fit.shares @ x, fit.variances)
+
+
+@torch.no_grad()
+def views_of(tokens: Tensor, mask: Tensor, responsibilities: Tensor) -> Tensor:
+    """Component views sum_n gamma_nk x_n / sum_n gamma_nk (GCRDP, before the head), (B, K, D) float64.
+
+    tokens (B, N, D), mask (B, N) bool, responsibilities (B, N, K). A dead component repeats the view of the item's
+    heaviest one: a copy changes no maximum over views, where a zero vector would.
+    """
+    owners = torch.where(mask[..., None], responsibilities.double(), 0.0)
+    mass = owners.sum(1)  # (B, K)
+    x = torch.where(mask[..., None], tokens, 0).double()
+    views = (owners.mT @ x) / mass.clamp_min(TINY)[..., None]
+    heaviest = mass.argmax(1, keepdim=True)
+    kept = torch.where(mass >= LEAST_MASS, torch.arange(mass.shape[1], device=mass.device), heaviest)
+    return views.take_along_dim(kept[..., None], 1)
+
+
+def shuffle_responsibilities(responsibilities: Tensor, mask: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Deal each item's rows of responsibilities to its tokens at random: the placebo of EM (ours).
+
+    responsibilities (B, N, K), mask (B, N) bool, one seed an item, so that neither the order of the items nor their
+    batch counts. The groups keep their sizes; only which token is in which group changes.
+    """
+    dealt = torch.zeros_like(responsibilities)
+    for row, seed in enumerate(seeds):
+        places = mask[row].nonzero().squeeze(1)
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(len(places)))
+        dealt[row, places] = responsibilities[row, places[order.to(places.device)]]
+    return dealt
+
+
+def _tokens_alone(tokens: Tensor, mask: Tensor) -> Tensor:
+    """The tokens (B, N, D) in float64, 0 where there is none; not copied where they are that already."""
+    if tokens.dim() != 3 or mask.shape != tokens.shape[:2]:
+        raise ValueError(f"tokens {tuple(tokens.shape)} and mask {tuple(mask.shape)}: expected (B, N, D) and (B, N)")
+    without = ~mask.any(1)
+    if bool(without.any()):
+        raise ValueError(f"item {int(without.nonzero()[0])} of the batch has no token")
+    return (tokens if bool(mask.all()) else torch.where(mask[..., None], tokens, 0)).double()
+
+
+def _space_of(x: Tensor, mask: Tensor, covariance: Covariance, floor: float) -> _Space:
+    return _spherical(x, mask, floor) if covariance == "spherical" else _diagonal(x, mask, floor)
+
+
+def _spherical(x: Tensor, mask: Tensor, floor: float) -> _Space:
+    """One variance a component. Only inner products of tokens are needed: G = X X^T once, then every step is N x N."""
+    gram = _centred_gram(x, mask)  # (B, N, N)
+    norms = gram.diagonal(dim1=1, dim2=2).clamp_min(0.0)
+    width = x.shape[2]
+
+    def refit(owners: Tensor, shared: bool) -> _Fit:
+        mass, shares = _shares(owners)
+        cross = shares @ gram  # mu_k . x_n
+        squared = (norms[:, None] - 2 * cross + (shares * cross).sum(2, keepdim=True)).clamp_min(0.0)
+        variances = ((shares * squared).sum(2) / width).clamp_min(floor)  # (B, K)
+        variances = _pooled(variances, mass) if shared else variances
+        log_scale = width * (2 * math.pi * variances).log()
+        density = -0.5 * (log_scale[..., None] + squared / variances[..., None])
+        return _Fit(mass, shares, variances, density)
+
+    return _Space(norms, lambda chosen: gram.take_along_dim(chosen[:, None, None], 1).squeeze(1), refit)
+
+
+def _centred_gram(x: Tensor, mask: Tensor) -> Tensor:
+    """Inner products (B, N, N) of the tokens less their item's mean: centred here, not in the larger X."""
+    gram = x @ x.mT
+    real = mask.double()
+    count = real.sum(1)[:, None]
+    means = (gram @ real[..., None]).squeeze(2) / count  # x_n . centre
+    total = (means * real).sum(1, keepdim=True) / count  # centre . centre
+    gram.sub_(means[:, None]).sub_((means - total)[..., None])
+    return gram.mul_(real[:, None]).mul_(real[..., None])
+
+
+def _diagonal(x: Tensor, mask: Tensor, floor: float) -> _Space:
+    """A variance a component and dimension. Tokens and their squares lie side by side: one product a step each way."""
+    width = x.shape[2]
+    both = x.new_empty(*x.shape[:2], 2 * width)  # (B, N, 2D)
+    centred, squared = both[..., :width], both[..., width:]
+    torch.sub(x, x.sum(1, keepdim=True) / mask.sum(1)[:, None, None], out=centred)
+    centred.mul_(mask[..., None])
+    torch.mul(centred, centred, out=squared)
+
+    def refit(owners: Tensor, shared: bool) -> _Fit:
+        mass, shares = _shares(owners)
+        moments = shares @ both
+        means, squares = moments[..., :width], moments[..., width:]  # (B, K, D) each
+        variances = (squares - means.square()).clamp_min(floor)
+        variances = _pooled(variances, mass) if shared else variances
+        factors = torch.cat([-2 * means / variances, 1 / variances], 2)
+        constant = (means.square() / variances + (2 * math.pi * variances).log()).sum(2)  # (B, K)
+        density = -0.5 * (factors @ both.mT + constant[..., None])
+        return _Fit(mass, shares, variances, density)
+
+    def inner(chosen: Tensor) -> Tensor:
+        return (centred.take_along_dim(chosen[:, None, None], 1) @ centred.mT).squeeze(1)
+
+    return _Space(squared.sum(2), inner, refit)
+
+
+def _first_owners(x: Tensor, space: _Space, mask: Tensor, components: int) -> Tensor:
+    """One-hot owners (B, K, N) float64 of the farthest-point start."""
+    # Equal distances are settled by a fixed direction, not by place, for the order of the tokens must not count:
+    # two tokens, say, are always equally far from their mean.
+    direction = x @ torch.cos(torch.arange(x.shape[2], dtype=x.dtype, device=x.device))
+    least = TIE * space.norms.amax(1, keepdim=True)
+    distance, owner = space.norms, torch.zeros_like(mask, dtype=torch.long)
+    for k in range(components):
+        apart, chosen = _farthest(distance.masked_fill(~mask, -1.0), direction)
+        fresh = _distance_to(space, chosen)
+        closer = (fresh < distance * (1 - TIE)) & (apart > least) if k else torch.ones_like(mask)
+        owner = torch.where(closer, k, owner)
+        distance = torch.where(closer, fresh, distance)
+    return torch.stack([(owner == k) & mask for k in range(components)], 1).double()
+
+
+def _farthest(distance: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """The greatest distance (B, 1) and whose it is (B,), of equal ones the first in the direction (B, N)."""
+    greatest = distance.amax(1, keepdim=True)
+    return greatest, torch.where(distance >= greatest * (1 - TIE), direction, -math.inf).argmax(1)
+
+
+def _distance_to(space: _Space, chosen: Tensor) -> Tensor:
+    """Squared distances (B, N) to one token (B,) of each item."""
+    apart = space.norms + space.norms.gather(1, chosen[:, None]) - 2 * space.inner(chosen)
+    return apart.clamp_min(0.0)
+
+
+def _shares(owners: Tensor) -> tuple[Tensor, Tensor]:
+    """The mass (B, K) of each component, and the part (B, K, N) that each token has in it."""
+    mass = owners.sum(2)
+    return mass, owners / mass.clamp_min(TINY)[..., None]
+
+
+def _pooled(variances: Tensor, mass: Tensor) -> Tensor:
+    """The mean of the components' variances by mass, for each of them."""
+    weights = (mass / mass.sum(1, keepdim=True)).reshape(*mass.shape, *[1] * (variances.dim() - 2))
+    return (weights * variances).sum(1, keepdim=True).expand_as(variances)
+
+
+def _expect(fit: _Fit, mask: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """The E-step (GCRDP, Eq. 2) at a temperature: responsibilities (B, K, N) and the objective (B,)."""
+    log_weights = (fit.mass / fit.mass.sum(1, keepdim=True)).log()  # -inf where a component is dead
+    scores = (log_weights[..., None] + fit.log_density) / temperature
+    greatest = scores.amax(1, keepdim=True)
+    owners = (scores - greatest).exp_()
+    total = owners.sum(1, keepdim=True)
+    value = temperature * ((greatest + total.log()).squeeze(1) * mask).sum(1)
+    return owners.mul_(mask[:, None] / total), value

@@ -1,0 +1,149 @@
+"""Drawing episodes: who is source, support, target and test, for each class split, shot count and seed. Pure.
+
+The protocol is this project's own, declared (DESIGN section 5); "(ours)" marks what even that leaves open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cache.episodes import ROLES, Episode
+from cache.errors import ParamsError, UserError
+from stages.split.params import SplitSection
+
+
+@dataclass(frozen=True)
+class Halved:
+    """The items of one class split, as row numbers in manifest order.
+
+    train: target class -> its train rows that may be fitted on. `fixed` holds the rows of every role that no draw
+    changes; `pool` the target rows of the train half."""
+
+    source: list[str]
+    target: list[str]
+    train: dict[str, list[int]]
+    fixed: dict[str, list[int]]
+    pool: list[int]
+
+
+def draw_episodes(
+    ids: Sequence[str], labels: Sequence[Sequence[str]], splits: Sequence[str | None], section: SplitSection
+) -> list[Episode]:
+    """Draw every episode that `split` of params.yaml asks for: class splits x shot counts x seeds, in this order.
+
+    ids, labels and splits (train, val, test or None) of N items in manifest order. The same input gives the same
+    episodes on every machine. Supports of one seed are nested over shot counts; 0 shots have none. Raises UserError
+    where fewer than two classes, no source item to train on or no target item to test is left; ParamsError where a
+    class has fewer train pairs than the most shots asked for.
+    """
+    known = [tuple(sorted(set(own))) for own in labels]
+    half_of = halves_of(ids, known, splits)
+    episodes = []
+    for half in range(section.halves if section.protocol == "random" else 1):
+        halved = halve(known, half_of, *class_split(known, section.protocol, half))
+        _check_shots(halved, max(section.shots))
+        for shots in dict.fromkeys(section.shots):
+            for seed in range(section.seeds):
+                roles = {**halved.fixed, **_target_train(halved, shots, seed)}
+                episodes.append(_episode(ids, known, halved, roles, (section.protocol, half, shots, seed)))
+    return episodes
+
+
+def class_split(labels: Sequence[Sequence[str]], protocol: str, half: int) -> tuple[list[str], list[str]]:
+    """The source and the target classes, both sorted.
+
+    `parity`: target = even positions, from 0, of the sorted class list (DADN's rule). `random`: target = as many
+    classes, the first of a permutation seeded by the number of the half. UserError for fewer than two classes.
+    """
+    classes = sorted({label for own in labels for label in own})
+    if len(classes) < 2:
+        raise UserError(f"split: {len(classes)} class is left; two or more are needed, look at failed.parquet")
+    count = (len(classes) + 1) // 2
+    if protocol == "random":
+        order = np.random.default_rng(half).permutation(len(classes))
+        target = sorted(classes[place] for place in order[:count])
+    else:
+        target = classes[::2]
+    return [name for name in classes if name not in set(target)], target
+
+
+def halves_of(ids: Sequence[str], labels: Sequence[Sequence[str]], splits: Sequence[str | None]) -> list[str | None]:
+    """Whether each item is `train` or `test`; None for `val`, which serves probes only.
+
+    The official split where there is one. Items without are halved within their class: sorted by hex sha256(id), the
+    first n // 2 are train. An item of several classes counts in its first, by name (ours).
+    """
+    found = [None if split == "val" else split for split in splits]
+    groups: dict[str, list[int]] = {}
+    for row, split in enumerate(splits):
+        if split is None:
+            groups.setdefault(min(labels[row]), []).append(row)
+    for rows in groups.values():
+        rows.sort(key=lambda row: hashlib.sha256(ids[row].encode()).hexdigest())
+        for place, row in enumerate(rows):
+            found[row] = "train" if place < len(rows) // 2 else "test"
+    return found
+
+
+def halve(
+    labels: Sequence[Sequence[str]], half_of: Sequence[str | None], source: list[str], target: list[str]
+) -> Halved:
+    """Sort the rows of one class split. A row that bears a source and a target label may not be fitted on, but
+    stays in the galleries: as `test` in the test half, as `target-rest` in the train half."""
+    aimed, origin = set(target), set(source)
+    is_target = [not aimed.isdisjoint(own) for own in labels]
+    is_mixed = [hit and not origin.isdisjoint(own) for hit, own in zip(is_target, labels, strict=True)]
+    train = [row for row, half in enumerate(half_of) if half == "train"]
+    test = [row for row, half in enumerate(half_of) if half == "test"]
+    fixed = {
+        "source-train": [row for row in train if not is_target[row]],
+        "source-test": [row for row in test if not is_target[row]],
+        "test": [row for row in test if is_target[row]],
+    }
+    for role, what in (("source-train", "source class is left to train on"), ("test", "target class is left to test")):
+        if not fixed[role]:
+            raise UserError(f"split: no item of a {what}; look at failed.parquet and at the manifest's splits")
+    pool = [row for row in train if is_target[row]]
+    of_class = {name: [row for row in pool if name in labels[row] and not is_mixed[row]] for name in target}
+    return Halved(source, target, of_class, fixed, pool)
+
+
+def _check_shots(halved: Halved, shots: int) -> None:
+    short = [name for name in halved.target if len(halved.train[name]) < shots]
+    if short:
+        least = min(short, key=lambda name: len(halved.train[name]))
+        count, others = len(halved.train[least]), len(short) - 1
+        also = f" ({others} more classes have too few)" if others else ""
+        raise ParamsError(
+            f"split.shots asks for {shots} pairs of each target class, '{least}' has {count} in its train half{also};"
+            f" set split.shots to {count} or fewer"
+        )
+
+
+def _target_train(halved: Halved, shots: int, seed: int) -> dict[str, list[int]]:
+    """The supports of one draw, and the rest of the target rows in the train half, which nobody may train on.
+
+    The whole permutation is drawn whatever the shot count: so the supports of more shots hold those of fewer."""
+    draw = np.random.default_rng(seed)
+    orders = [draw.permutation(np.array(halved.train[name], dtype=np.int64)) for name in halved.target]
+    support = {int(row) for order in orders for row in order[:shots]}
+    return {
+        "support": [row for row in halved.pool if row in support],
+        "target-rest": [row for row in halved.pool if row not in support],
+    }
+
+
+def _episode(
+    ids: Sequence[str],
+    labels: Sequence[tuple[str, ...]],
+    halved: Halved,
+    roles: dict[str, list[int]],
+    draw: tuple[str, int, int, int],
+) -> Episode:
+    named = {role: [ids[row] for row in roles[role]] for role in ROLES}
+    known = {ids[row]: labels[row] for role in ROLES for row in roles[role]}
+    return Episode(*draw, named, known, halved.source, halved.target)

@@ -1,0 +1,72 @@
+"""Where the tokens of one modality come from: a feature cache, and which of its rows make up an item."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cache.errors import ParamsError, UserError
+from cache.features import FeatureCache, Modality
+from cache.hdf5 import Array
+from stages.mixture.batches import Rows
+
+
+@dataclass(frozen=True)
+class Source:
+    """The tokens of N items of one modality: an item's cache rows, and how many tokens they have together (N,).
+
+    pooled: the pooled vectors of all cache rows where the cache holds no tokens; they stand in for them."""
+
+    modality: Modality
+    cache: FeatureCache
+    rows: list[Rows]
+    lengths: Rows
+    pooled: Array | None
+
+
+def open_source(modality: Modality, cache: FeatureCache, rows: list[Rows]) -> Source:
+    """Count the tokens of each item. In a cache without tokens the pooled vector of a row counts as its token."""
+    tokens = cache.index["n_tokens"].to_numpy() if cache.has_tokens else np.ones(len(cache), np.int64)
+    lengths = np.array([tokens[own].sum() for own in rows], np.int64)
+    return Source(modality, cache, rows, lengths, None if cache.has_tokens else cache.pooled())
+
+
+def check_tokens(sources: list[Source], ids: list[str], components: int) -> None:
+    """UserError, naming the item, where one has no token; ParamsError where none has as many as components."""
+    for source in sources:
+        empty = np.flatnonzero(source.lengths == 0)
+        if len(empty):
+            raise UserError(
+                f"{ids[empty[0]]}: its {source.modality} has no token, and so have {len(empty) - 1} others;"
+                " leave them out of the dataset and run 'ingest' again"
+            )
+        most = int(source.lengths.max())
+        if most < components:
+            raise ParamsError(
+                f"mixture.components is {components}, but no {source.modality} has more than {most} tokens;"
+                f" set it to {most} or fewer"
+            )
+
+
+def read_tokens(source: Source, items: Rows) -> tuple[Tensor, Tensor]:
+    """The tokens of some items, padded: (B, N, D) float64 and mask (B, N) bool, False where there is no token."""
+    rows = np.concatenate([source.rows[item] for item in items])
+    lengths = source.lengths[items]
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    values = _values(source, rows)
+    if values.ndim == 2:
+        padded = np.zeros((*mask.shape, values.shape[1]))
+        padded[mask] = values
+        return torch.from_numpy(padded), torch.from_numpy(mask)
+    return torch.from_numpy(values).double(), torch.from_numpy(mask)
+
+
+def _values(source: Source, rows: Rows) -> Array:
+    """Tokens one below the other (sum T, D), or (B, N, D) where all rows have as many."""
+    if source.pooled is not None:
+        return source.pooled[rows]
+    found = source.cache.tokens(rows)
+    return found[0] if isinstance(found, tuple) else found

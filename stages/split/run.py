@@ -1,0 +1,49 @@
+"""Split: manifest + features -> episodes, drawn among the pairs that both towers could read."""
+
+from __future__ import annotations
+
+from cache.episodes import Episode, write_episodes
+from cache.features import FeatureCache
+from cache.manifest import Manifest, read_manifest
+from cache.store import folder_of, read_ledger
+from stages.episodes import draw_episodes
+from stages.items import common_ids
+from stages.progress import reporter
+from stages.split.params import SplitParams
+
+
+def run(params: SplitParams) -> None:
+    """Draw the episodes of `params.section` and write them to `params.episodes`."""
+    manifest = read_manifest(params.manifest)
+    ids = _present(params, manifest)
+    rows = {name: row for row, name in enumerate(manifest.ids)}
+    labels = [manifest.labels[rows[name]] for name in ids]
+    splits = [manifest.splits[rows[name]] for name in ids]
+    episodes = draw_episodes(ids, labels, splits, params.section)
+    write_episodes(params.episodes, episodes, params.made_from)
+    for line in summary(manifest.name, episodes):
+        reporter().say(line)
+
+
+def _present(params: SplitParams, manifest: Manifest) -> list[str]:
+    ledger = read_ledger(params.features)
+    image, text = (
+        FeatureCache.open(folder_of(params.store, "features", ledger.find(rows=rows).key)) for rows in ("image", "text")
+    )
+    return common_ids(manifest, image, text)
+
+
+def summary(name: str, episodes: list[Episode]) -> list[str]:
+    """What was drawn, in a line or two for the log."""
+    first = episodes[0]
+    count = {role: len(ids) for role, ids in first.ids.items()}
+    target = count["support"] + count["target-rest"]
+    source = f"{len(first.source_classes)} source classes ({count['source-train']} train, {count['source-test']} test)"
+    aim = f"{len(first.target_classes)} target classes ({target} train, {count['test']} test)"
+    lines = [f"{name}: {len(episodes)} episodes; {source}, {aim}"]
+    aimed = set(first.target_classes)
+    mixed = sum(0 < len(aimed.intersection(own)) < len(own) for own in first.labels.values())
+    if mixed:
+        what = f"{mixed} items bear a source and a target label"
+        lines.append(f"{name}: {what}; none is trained on, all stay in the galleries")
+    return lines

@@ -1,0 +1,152 @@
+"""docs/format.md is what is on the disk: read by its own code, and compared table by table."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from cache import shards
+from cache.episodes import SCHEMA as EPISODES
+from cache.features import FeatureCache, RowKind
+from cache.files import canonical, digest_bytes
+from cache.manifest import SCHEMA as MANIFEST
+from cache.mixtures import write_mixture
+from cache.scores import HISTORY, QUERIES, SCORES
+from cache.store import Ledger, LedgerKey, write_ledger
+from tests.cache.build import features_folder, write_features
+from tests.cache.test_heads import ABOUT, TENSORS, write_head
+from tests.cache.test_mixtures import small_mixture
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
+TICKED = re.compile(r"`([^`]+)`")
+
+
+def section(title: str) -> str:
+    """The text under a heading of the page."""
+    (text,) = re.findall(rf"^##+ {re.escape(title)}$(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
+    return str(text)
+
+
+def table(text: str, header: str) -> dict[str, list[str]]:
+    """A table of the page by its first column, each name of which stands in ticks."""
+    (body,) = re.findall(rf"^\| {header} \|[^\n]*\n\|[- |]+\|\n((?:\|[^\n]*\n)+)", text, re.M)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines()]
+    return {name: cells for first, *cells in rows for name in TICKED.findall(first) or [first]}
+
+
+@pytest.mark.parametrize("rows", ["image", "text", "name"])
+def test_a_cache_is_read_by_the_code_of_the_page_with_h5py_pyarrow_and_numpy_alone(
+    tmp_path: Path, rows: RowKind
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    assert set(re.findall(r"^(?:import|from) (\w+)", code, re.M)) == {"json", "pathlib", "h5py", "numpy", "pyarrow"}
+    folder = features_folder(tmp_path, rows)
+    write_features(folder, rows)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    about, index, read = names["read_cache"](folder)
+    opened = FeatureCache.open(folder)
+    assert about == opened.about
+    assert index == opened.index.to_pylist()
+    assert len(read) == 7
+    for i, (item, pooled, tokens) in enumerate(read):
+        got = opened.tokens([i])
+        assert item == opened.ids[i]
+        np.testing.assert_array_equal(pooled, opened.pooled()[i])
+        np.testing.assert_array_equal(tokens, got[0])
+
+
+def matches(shape: tuple[int, ...], written: str) -> bool:
+    return any(len(shape) == len(one.strip(",").split(",")) for one in re.findall(r"\(([^)]*)\)", written))
+
+
+def compare(path: Path, promised: dict[str, list[str]], absent: set[str]) -> None:
+    with h5py.File(path) as file:
+        assert set(file) == set(promised) - absent
+        for name, data in file.items():
+            shape, dtype = promised[name][:2]
+            stored = "string" if h5py.check_string_dtype(data.dtype) else data.dtype.name
+            assert stored in dtype.replace(",", " ").split()
+            assert matches(data.shape, shape)
+            assert data.id.get_offset() % 64 == 0
+
+
+def test_a_part_has_the_datasets_of_the_page(tmp_path: Path) -> None:
+    promised = table(section("Features"), "dataset")
+    for rows, absent in (("image", {"offsets"}), ("text", set())):
+        folder = features_folder(tmp_path, rows)  # type: ignore[arg-type]
+        write_features(folder, rows)  # type: ignore[arg-type]
+        compare(folder / "part-00000.h5", promised, absent)
+
+
+def test_a_mixture_has_the_datasets_of_the_page(tmp_path: Path) -> None:
+    write_mixture(tmp_path / "image.h5", small_mixture())
+    compare(tmp_path / "image.h5", table(section("Mixtures"), "dataset"), set())
+
+
+def test_cache_json_and_shards_jsonl_have_the_fields_of_the_page(tmp_path: Path) -> None:
+    folder = features_folder(tmp_path, "image")
+    write_features(folder, "image")
+    here = section("A folder of the store")
+    about_part, line_part = here.split("`shards.jsonl`: one line")
+    always = {name for first in table(about_part, "field") for name in TICKED.findall(f"`{first}`")}
+    about = json.loads((folder / "cache.json").read_text())
+    assert always == {"format", "kind", "version", "key", "files"}
+    assert set(about) == always | {"content", "rows", "dims"}
+    assert about["key"] == folder.name
+    lines = [json.loads(line) for line in (folder / "shards.jsonl").read_text().splitlines()]
+    assert [line["name"] for line in lines] == sorted(["cache.json", *about["files"]])
+    assert {path.name for path in folder.iterdir()} == {"shards.jsonl", "cache.json", *about["files"]}
+    for line in lines:
+        assert set(line) == set(table(line_part, "field"))
+        data = (folder / line["name"]).read_bytes()
+        assert (line["bytes"], line["xxh3"]) == (len(data), digest_bytes(data))
+        assert line["line"] == digest_bytes(canonical({k: v for k, v in line.items() if k != "line"}))
+
+
+def test_a_key_is_the_digest_that_the_page_says(tmp_path: Path) -> None:
+    folder = features_folder(tmp_path, "image")
+    write_features(folder, "image")
+    about = json.loads((folder / "cache.json").read_text())
+    content = {**about["content"], "kind": about["kind"], "version": about["version"]}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert folder.name == digest_bytes(text)
+    assert shards.folder_digest(folder) == digest_bytes((folder / "shards.jsonl").read_bytes())
+
+
+def test_the_indexes_have_the_columns_of_the_page(tmp_path: Path) -> None:
+    folder = features_folder(tmp_path, "image")
+    write_features(folder, "image")
+    opened = FeatureCache.open(folder)
+    for name, columns in (("index", opened.index.column_names), ("failed", opened.failed.column_names)):
+        (said,) = re.findall(rf"^`{name}\.parquet` has a row a [^:]*:([^.]*)\.", section("Features"), re.M)
+        assert TICKED.findall(said) == columns
+
+
+def test_the_tables_that_stages_hand_on_have_the_columns_of_the_page() -> None:
+    promised = table(section("What stages hand each other"), "file")
+    schemas = {"manifest": MANIFEST, "episodes": EPISODES, "scores": SCORES, "queries": QUERIES, "history": HISTORY}
+    assert {name: TICKED.findall(cells[0]) for name, cells in promised.items()} == {
+        name: schema.names for name, schema in schemas.items()
+    }
+
+
+def test_a_ledger_has_the_fields_of_the_page(tmp_path: Path) -> None:
+    write_ledger(tmp_path / "l.json", Ledger("heads", "made", {}, (LedgerKey("heads", "k", "d", {}),)))
+    ledger = json.loads((tmp_path / "l.json").read_text())
+    promised = table(section("What stages hand each other"), "field")
+    assert set(ledger) == set(promised)
+    assert set(ledger["keys"][0]) == set(TICKED.findall(promised["keys"][0]))
+
+
+def test_a_head_holds_what_it_is_about_under_one_entry(tmp_path: Path) -> None:
+    write_head(tmp_path / "h", TENSORS, ABOUT)
+    with safe_open(tmp_path / "h", framework="np") as file:
+        assert file.metadata() == {"about": canonical(ABOUT).decode()}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pipeline.params import Params
-from pipeline.places import Places
 from stages.extract.registry import label
+
+if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
+    from pipeline.params import Params
+    from pipeline.places import Places
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from scipy import stats
 
 from cache.errors import UsageError
 from cache.files import read_json, read_table
 from cache.store import folder_of, read_ledger
+from stages.stats import support_interval
 
 Row = dict[str, str | int | float | None]
 
@@ -103,10 +103,9 @@ def _mean(values: Iterable[float] | None) -> float | None:
 
 
 def half_width(values: list[float]) -> float | None:
-    """Half the 95 % interval of a mean over draws, by Student's t; None for one draw."""
-    if len(values) < 2:
-        return None
-    return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    """Half the 95 % support interval of a mean over draws; None for one draw."""
+    interval = support_interval(values)
+    return None if interval is None else (interval[1] - interval[0]) / 2
 
 
 def entry_rows(store: Path) -> list[Row]:

@@ -11,8 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from cache.errors import ParamsError
-from pipeline.params import load_params, parse_override
-from pipeline.places import find_places, find_root
 from pipeline.setting import Setting
 
 PANEL = "Parameters (defaults: params.yaml)"
@@ -62,6 +60,9 @@ def gather(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 - read from sys.argv, before a command is known
 ) -> Setting:
     """The setting that the shared flags describe: params.yaml, the overlays, -S in order, the named flags."""
+    from pipeline.params import load_params, parse_override  # slow to import, and --help does not need it
+    from pipeline.places import find_places, find_root
+
     named = {
         "dataset": dataset,
         "encoder": encoder,

@@ -1,0 +1,1 @@
+"""Experiments: overlays of params.yaml, and the tables that the documents quote."""

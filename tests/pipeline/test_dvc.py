@@ -1,0 +1,79 @@
+"""The pipeline under DVC: what a change reruns, experiments, and a store that DVC cannot see."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.checkout import make_checkout, pipeline, run, set_params
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_checkout(tmp_path_factory.mktemp("dvc") / "checkout")
+    done = run(folder, "dvc", "repro")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def ran(output: str) -> list[str]:
+    """The stages that DVC says it ran."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def features(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in (folder / "data/store/features").rglob("*")}
+
+
+def test_a_second_run_runs_no_stage(checkout: Path) -> None:
+    assert ran(run(checkout, "dvc", "repro").stdout) == []
+    assert "up to date" in run(checkout, "dvc", "status", "dvc.yaml").stdout
+
+
+def test_every_artefact_stands_where_dvc_yaml_says(checkout: Path) -> None:
+    for name in ("scores.parquet", "queries.parquet", "history.parquet", "metrics.json", "report.html", "table.md"):
+        assert (checkout / "results" / name).stat().st_size > 0
+    assert "mAP" in run(checkout, "dvc", "metrics", "show", "--json").stdout
+
+
+def test_a_command_at_the_prompt_leaves_the_pipeline_up_to_date(checkout: Path) -> None:
+    assert pipeline(checkout, "train", "--shots", "1", PYTHONPATH="").returncode == 0
+    assert "up to date" in run(checkout, "dvc", "status", "dvc.yaml").stdout
+    assert run(checkout, "git", "status", "--short", "--untracked-files=no").stdout == ""
+
+
+def test_theta_reruns_train_and_what_follows_alone(checkout: Path) -> None:
+    before = features(checkout)
+    set_params(checkout, train__gcrdp__theta=0.5)
+    assert ran(run(checkout, "dvc", "repro").stdout) == ["train", "evaluate", "report"]
+    assert features(checkout) == before
+    set_params(checkout, train__gcrdp__theta=0.8)
+    assert ran(run(checkout, "dvc", "repro").stdout) == []  # DVC's run cache brings the results back
+    assert "up to date" in run(checkout, "dvc", "status", "dvc.yaml").stdout
+
+
+def test_experiments_extract_nothing_again(checkout: Path) -> None:
+    before = features(checkout)
+    done = run(checkout, "dvc", "exp", "run", "--temp", "-S", "train.gcrdp.theta=0.4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    queued = run(checkout, "dvc", "exp", "run", "--queue", "-S", "train.gcrdp.theta=0.3,0.7")
+    assert queued.returncode == 0, queued.stderr
+    done = run(checkout, "dvc", "exp", "run", "--run-all")
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = run(checkout, "dvc", "exp", "show", "--csv").stdout
+    assert {"0.3", "0.4", "0.7"} <= set(shown.replace("\n", ",").split(","))
+    assert features(checkout) == before
+    assert not list((checkout / ".dvc/tmp").rglob("data/store"))
+
+
+def test_a_store_that_is_gone_is_made_again_with_the_same_scores(checkout: Path) -> None:
+    scores = (checkout / "results/scores.parquet").read_bytes()
+    shutil.rmtree(checkout / "data/store")
+    assert pipeline(checkout, "verify", "--quick", PYTHONPATH="").returncode == 1
+    mended = pipeline(checkout, "verify", "--mend", PYTHONPATH="")
+    assert mended.returncode == 0, mended.stderr
+    done = run(checkout, "dvc", "repro")
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "results/scores.parquet").read_bytes() == scores

@@ -1,0 +1,156 @@
+"""Commands at the prompt: what they make on the way, what they print, what they say when something is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.checkout import make_folder, pipeline, run
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_folder(tmp_path_factory.mktemp("prompt") / "a folder with ünïcode")
+    done = pipeline(folder, "extract")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def files_of(folder: Path) -> dict[str, int]:
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def test_help_imports_nothing_slow() -> None:
+    code = (
+        "import sys, pipeline.__main__; slow = {'torch', 'numpy', 'scipy', 'pyarrow', 'h5py', 'open_clip', 'sklearn'};"
+        "print(sorted(slow & set(sys.modules)))"
+    )
+    assert run(Path(__file__).resolve().parents[2], "python", "-c", code).stdout.strip() == "[]"
+
+
+def test_extract_makes_the_manifest_on_the_way(extracted: Path) -> None:
+    assert (extracted / "runs/manifests/table.parquet").exists()
+    assert (extracted / "runs/features/table/lite0-minilm.json").exists()
+    assert not (extracted / "data/manifests").exists()
+
+
+def test_a_second_extract_changes_no_file_of_the_store(extracted: Path) -> None:
+    before = files_of(extracted / "data/store/features")
+    done = pipeline(extracted, "extract", "--json")
+    assert "stands" in done.stderr
+    assert files_of(extracted / "data/store/features") == before
+    rows = json.loads(done.stdout)
+    assert {row["rows"]: row["count"] for row in rows} == {"image": 40, "text": 40, "name": 4}
+
+
+def test_train_prints_scores_and_touches_nothing_of_the_pipeline(extracted: Path) -> None:
+    done = pipeline(extracted, "train", "--shots", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {row["method"] for row in rows} >= {"chance", "cca", "gap", "gcrdp"}
+    assert {row["shots"] for row in rows} == {1}
+    assert not (extracted / "data/heads").exists()
+    assert not (extracted / "results").exists()
+
+
+def test_a_parameter_changed_back_computes_nothing_twice(extracted: Path) -> None:
+    pipeline(extracted, "train", "--shots", "1")
+    before = files_of(extracted / "data/store")
+    pipeline(extracted, "train", "--shots", "1", "-S", "train.gcrdp.theta=0.3")
+    between = files_of(extracted / "data/store")
+    pipeline(extracted, "train", "--shots", "1")
+    assert before.items() < between.items()
+    assert files_of(extracted / "data/store") == between
+
+
+def test_a_parameter_of_stage_two_never_extracts(extracted: Path) -> None:
+    before = files_of(extracted / "data/store/features")
+    done = pipeline(extracted, "train", "--shots", "1", "-S", "train.gcrdp.theta=0.7", "-S", "mixture.components=2")
+    assert done.returncode == 0, done.stderr
+    assert files_of(extracted / "data/store/features") == before
+
+
+def test_train_without_features_names_the_command(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "bare")
+    done = pipeline(folder, "train", "--shots", "1")
+    assert done.returncode == 1
+    assert "run 'python -m pipeline extract --dataset table'" in done.stderr.splitlines()[-1]
+    assert done.stdout == ""
+
+
+def test_clip_is_refused_where_towers_share_no_space(extracted: Path) -> None:
+    done = pipeline(extracted, "train", "--shots", "1", "--method", "clip")
+    assert done.returncode in (1, 2)
+    last = done.stderr.splitlines()[-1]
+    assert last == "method 'clip' needs aligned features and lite0-minilm has none; use --method cca"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("extract", "--dataset", "openmoij"), 2, "did you mean 'openmoji'?"),
+        (("extract", "--dataset", "wikipedia"), 1, "data/raw/wikipedia"),
+        (("extract", "--dataset", "pascal"), 1, "data/raw/pascal"),
+        (("extract", "--dataset", "nuswide"), 1, "data/raw/nuswide"),
+        (("extract", "--dataset", "xmedianet"), 1, "data/raw/xmedianet"),
+        (("extract", "--encoder", "lite0-minlm"), 2, "did you mean 'lite0-minilm'?"),
+        (("extract", "--encoder", "ViT-B-23/openai"), 2, "did you mean 'ViT-B-32"),
+        (("train", "--method", "gcrpd"), 2, "did you mean 'gcrdp'?"),
+        (("train", "-S", "mixture.compnents=3"), 2, "did you mean 'mixture.components'?"),
+        (("train", "--shots", "one"), 2, "--shots one: expected numbers"),
+        (("split", "--shots", "40"), 1, "split.shots"),
+        (("info", "zzzz"), 2, "0 keys begin with 'zzzz'"),
+    ],
+)
+def test_wrong_use_is_one_line_and_an_exit_code(
+    extracted: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    before = files_of(extracted / "data/store")
+    done = pipeline(extracted, *arguments)
+    lines = done.stderr.splitlines()
+    assert done.returncode == code, done.stderr
+    assert message in lines[-1]
+    assert "Traceback" not in done.stderr
+    assert files_of(extracted / "data/store") == before
+
+
+def test_verify_finds_a_flipped_bit_and_repair_restores_it(extracted: Path) -> None:
+    assert pipeline(extracted, "verify").returncode == 0
+    part = max((extracted / "data/store/features").rglob("part-00000.h5"), key=lambda p: p.stat().st_size)
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:])
+    found = pipeline(extracted, "verify")
+    assert found.returncode == 1
+    assert "part-00000.h5" in found.stderr.splitlines()[-1]
+    assert pipeline(extracted, "verify", "--quick").returncode == 0
+    pipeline(extracted, "verify", "--repair")
+    assert pipeline(extracted, "extract").returncode == 0
+    assert part.read_bytes() == whole
+    assert pipeline(extracted, "verify").returncode == 0
+
+
+def test_what_there_is_is_listed(extracted: Path) -> None:
+    named = {
+        name: {row["name"] for row in json.loads(pipeline(extracted, name, "--json").stdout)}
+        for name in ("datasets", "encoders", "methods")
+    }
+    assert {"openmoji", "wikipedia", "pascal", "nuswide", "nuswide-10k", "xmedianet", "table"} <= named["datasets"]
+    assert "lite0-minilm" in named["encoders"]
+    assert {"clip", "cca", "gap", "gcrdp"} <= named["methods"]
+
+
+def test_info_lists_keys_and_explains_one(extracted: Path) -> None:
+    rows = json.loads(pipeline(extracted, "info", "--json").stdout)
+    assert {row["kind"] for row in rows} >= {"features", "mixtures", "heads"}
+    about = json.loads(pipeline(extracted, "info", rows[0]["key"], "--json").stdout)
+    assert "files" in {row["what"] for row in about}
+
+
+def test_clean_removes_what_no_ledger_names(extracted: Path) -> None:
+    pipeline(extracted, "train", "--shots", "1")
+    assert pipeline(extracted, "clean", "--unused").returncode == 0
+    done = pipeline(extracted, "train", "--shots", "1")
+    assert "stands" in done.stderr
+    assert json.loads(pipeline(extracted, "clean", "--json").stdout) == []

@@ -1,0 +1,44 @@
+"""What every loader of encoders hands over, and the quiet in which it works."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+SEED = 0  # of random weights
+
+
+@dataclass(frozen=True)
+class Built:
+    """An open_clip CustomTextCLIP (or CoCa) on the CPU in fp32, and what belongs to it.
+
+    `preprocess` has the fields of open_clip's PreprocessCfg; `tokenizer` is one of open_clip's; `aligned` says
+    whether both towers share a space.
+    """
+
+    model: Any
+    preprocess: dict[str, Any]
+    tokenizer: Any
+    aligned: bool
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Libraries that build models log and warn about weights that are about to be replaced; not here.
+
+    The random numbers drawn meanwhile come from a seed of their own, and nobody else's change."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            torch.manual_seed(SEED)
+            yield
+    finally:
+        logging.disable(before)

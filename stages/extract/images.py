@@ -1,0 +1,102 @@
+"""Pictures from disk: read, checked against the manifest, decoded; what cannot be decoded becomes a Failure."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cache.errors import MissingError, UserError
+from cache.features import Failure
+from cache.files import digest_bytes
+from stages.extract.plan import Row
+
+MAX_PIXELS = 89_478_485  # Pillow's own bound: 256 MB as RGB
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF")  # no EPS: it would start an interpreter
+MESSAGE = 200  # characters of an error that failed.parquet keeps
+
+# Between its bound and twice its bound Pillow warns on stderr and goes on; `decode` refuses such pictures itself.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class OutsideRootError(ValueError):
+    """A picture's path that leads out of the dataset's root."""
+
+
+class Picture(NamedTuple):
+    """What became of a row's file: the picture, or why there is none, and the bytes that were read."""
+
+    image: Image.Image | None
+    failure: Failure | None
+    bytes: int
+
+
+def load(root: Path, row: Row) -> Picture:
+    """The picture of a row as RGB, upright, or why there is none.
+
+    A Failure depends on the picture's bytes alone, so that it can be kept under their digest. What may be otherwise
+    tomorrow stops the run: MissingError for a file that is gone, UserError for one that cannot be read or that
+    is not the one the manifest was made of.
+    """
+    data = b""
+    try:
+        data = read(root, row)
+        return Picture(decode(data), None, len(data))
+    except UserError:
+        raise
+    except Exception as error:  # decoders of hostile files raise whatever they like
+        return Picture(None, Failure(row.id, row.content, type(error).__name__, _message(error)), len(data))
+
+
+def read(root: Path, row: Row) -> bytes:
+    """The bytes of a row's picture, the same that the manifest has the digest of."""
+    path = _inside(root, row.content)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise MissingError(f"{path}: gone since 'ingest' saw it; put it back, or run 'ingest' again") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); mend that and run 'extract' again") from error
+    if digest_bytes(data) != row.digest:
+        raise UserError(f"{path}: changed since 'ingest' saw it; run 'ingest' again, then 'extract'")
+    return data
+
+
+def _inside(root: Path, relative: str) -> Path:
+    path = root / relative
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise OutsideRootError("the path leads out of the dataset's root")
+    return path
+
+
+def decode(data: bytes) -> Image.Image:
+    """A picture as RGB, its EXIF rotation applied, its first frame where it is animated.
+
+    Raises what Pillow raises for bytes that are no picture, DecompressionBombError above MAX_PIXELS, before the
+    pixels are unpacked.
+    """
+    if not data:
+        raise ValueError("the file is empty")
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels; the bound is {MAX_PIXELS}")
+        upright = ImageOps.exif_transpose(image)
+        return _eight_bits(upright).convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A 16-bit grey picture at 8 bits: Pillow's own conversion would clip all but the darkest to white."""
+    if not image.mode.startswith("I;16"):
+        return image
+    return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+
+
+def _message(error: Exception) -> str:
+    """The error in one line that is the same on every run: Pillow puts addresses of objects into some."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture in any known format"
+    return re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))[:MESSAGE]

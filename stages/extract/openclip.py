@@ -1,0 +1,140 @@
+"""Encoders that open_clip knows by name: weights of a tag, of a file, of a folder, or random."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import open_clip
+from open_clip.factory import load_checkpoint
+from open_clip.transform import merge_preprocess_dict
+
+from cache.errors import MissingError, UsageError, UserError, nearest
+from cache.files import read_json
+from stages.extract import hub
+from stages.extract.built import Built, quietly
+from stages.extract.registry import RANDOM, EncoderName
+
+CONFIG = "open_clip_config.json"
+SAFE, PICKLED = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
+CHECKPOINTS = (SAFE, PICKLED, "model.safetensors", "pytorch_model.bin")
+BESIDE = ("*.json", "*.txt", "*.model", SAFE)  # what a tokenizer may need, and the weights
+
+
+def build(name: EncoderName, weights: Path | None, heads: Path | None) -> Built:
+    """Build a model of open_clip's own list. UsageError for a tag it lacks or for contradictions, MissingError where
+    the weights are not at hand, UserError where they are not those of this model."""
+    _refuse_heads(name, heads)
+    tag = _tag_config(name)
+    checkpoint = _checkpoint(name, tag, weights)
+    config = open_clip.get_model_config(name.model)
+    _require_libraries_files(name, config["text_cfg"])
+    model = _create(name.model, tag)
+    if checkpoint:
+        _fill(model, name, checkpoint)
+    return Built(model, dict(model.visual.preprocess_cfg), open_clip.get_tokenizer(name.model), aligned=True)
+
+
+def build_from_hub(name: EncoderName, weights: Path | None, heads: Path | None) -> Built:
+    """Build the model of a repository of the hub; as `build_from_folder`, once it is fetched."""
+    folder = hub.fetch_all(
+        name.full, name.model, BESIDE, CONFIG, "download the repository elsewhere and use local-dir:<its folder>"
+    )
+    return build_from_folder(replace(name, model=str(folder)), weights, heads)
+
+
+def build_from_folder(name: EncoderName, weights: Path | None, heads: Path | None) -> Built:
+    """Build the model of a folder with open_clip_config.json and a checkpoint, or the checkpoint `weights`."""
+    _refuse_heads(name, heads)
+    folder = Path(name.model)
+    if not (folder / CONFIG).is_file():
+        raise MissingError(f"{folder}: no {CONFIG} in this folder; give the folder of an open_clip model")
+    checkpoint = _present(weights) or next((folder / n for n in CHECKPOINTS if (folder / n).is_file()), None)
+    if checkpoint is None:
+        raise MissingError(f"{folder}: none of {', '.join(CHECKPOINTS)} in this folder; put one there")
+    schema = f"local-dir:{folder}"
+    model = _create(schema, read_json(folder / CONFIG).get("preprocess_cfg", {}))
+    _fill(model, name, checkpoint)
+    with quietly():
+        tokenizer = open_clip.get_tokenizer(schema)
+    return Built(model, dict(model.visual.preprocess_cfg), tokenizer, aligned=True)
+
+
+def _refuse_heads(name: EncoderName, heads: Path | None) -> None:
+    if heads:
+        raise UsageError(f"extract.heads aligns lite0-minilm; {name.full} is aligned already, leave extract.heads out")
+
+
+def _tag_config(name: EncoderName) -> dict[str, Any]:
+    """What open_clip knows of a tag: preprocessing, activation, place on the hub; {} for none and for no tag."""
+    if name.tag in (None, RANDOM):
+        return {}
+    found: dict[str, Any] = open_clip.get_pretrained_cfg(name.model, name.tag)
+    if not found:
+        known = [*open_clip.list_pretrained_tags_by_model(name.model), RANDOM]
+        raise UsageError(f"no weights '{name.tag}' of {name.model}{nearest(name.tag or '', known)}")
+    return found
+
+
+def _checkpoint(name: EncoderName, tag: dict[str, Any], weights: Path | None) -> Path | None:
+    """The file of weights, None for random ones."""
+    if name.tag == RANDOM:
+        if weights:
+            raise UsageError(f"{name.full} asks for random weights and extract.weights names a file; leave one out")
+        return None
+    if weights:
+        return _present(weights)
+    if not tag:
+        raise UsageError(
+            f"encoder '{name.full}' says nothing of weights; add a tag ({name.full}/openai), {name.full}/{RANDOM} for "
+            "random ones, or --weights FILE"
+        )
+    repository, _, file = tag["hf_hub"].rpartition("/")
+    names = [file.replace(".bin", ".safetensors"), file] if file else [SAFE, PICKLED]
+    remedy = f"fetch {' or '.join(names)} there and pass --weights FILE"
+    return hub.fetch_one(name.full, repository, names, remedy)
+
+
+def _present(weights: Path | None) -> Path | None:
+    if weights and not weights.is_file():
+        raise MissingError(f"{weights}: no such file; extract.weights names a checkpoint (safetensors, or torch.save)")
+    return weights
+
+
+def _require_libraries_files(name: EncoderName, text: dict[str, Any]) -> None:
+    """Some models name a text tower or a tokenizer of the hub, which their libraries load on their own."""
+    if text.get("hf_model_name"):
+        hub.require(name.full, text["hf_model_name"], "config.json")
+    if text.get("hf_tokenizer_name"):
+        hub.require(name.full, text["hf_tokenizer_name"], "tokenizer_config.json")
+
+
+def _create(model: str, preprocess: dict[str, Any]) -> Any:
+    """A model with random weights. Its text tower is an object of its own, which takes texts of any length; a tag
+    that was trained with QuickGELU gets it whatever the model's name says."""
+    with quietly():
+        return open_clip.create_model(
+            model,
+            load_weights=False,
+            force_custom_text=True,
+            force_quick_gelu=bool(preprocess.get("quick_gelu")),
+            force_preprocess_cfg=merge_preprocess_dict({}, preprocess),
+            pretrained_text=False,
+        )
+
+
+def _fill(model: Any, name: EncoderName, checkpoint: Path) -> None:
+    """Load a checkpoint without running what may be in it."""
+    try:
+        with quietly():
+            load_checkpoint(model, str(checkpoint), weights_only=True)
+    except pickle.UnpicklingError as error:
+        what = "holds more than tensors, and code in a checkpoint is never run"
+        raise UserError(f"{checkpoint}: {what}; convert it to safetensors") from error
+    except Exception as error:  # a damaged or foreign file fails anywhere
+        first = str(error).splitlines()[-1].strip()[:120] if str(error) else type(error).__name__
+        raise UserError(
+            f"{checkpoint}: not a checkpoint of {name.full} ({first}); give that model's weights"
+        ) from error

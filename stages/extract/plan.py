@@ -1,0 +1,115 @@
+"""What is to be extracted, decided before the first byte moves: rows, shards, batches, keys. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.errors import ParamsError
+from cache.features import RowKind
+from cache.files import digest_of
+from cache.manifest import Manifest
+
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a cache: the id, which caption or template of it, and what is encoded.
+
+    `content` is a picture's path below the root, or a text; `digest` is that of the picture's bytes, "" for a text.
+    """
+
+    id: str
+    caption: int
+    content: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows [start, stop) of a cache, which become its part `index`."""
+
+    index: int
+    start: int
+    stop: int
+
+
+def rows_of(manifest: Manifest, templates: Sequence[str]) -> dict[RowKind, list[Row]]:
+    """The rows of the three caches of a dataset: pictures, captions, class names under the templates."""
+    return {
+        "image": image_rows(manifest),
+        "text": text_rows(manifest),
+        "name": name_rows(manifest.classes, templates),
+    }
+
+
+def image_rows(manifest: Manifest) -> list[Row]:
+    """A row a picture."""
+    columns = zip(manifest.ids, manifest.images, manifest.xxh3, strict=True)
+    return [Row(name, 0, image, digest) for name, image, digest in columns]
+
+
+def text_rows(manifest: Manifest) -> list[Row]:
+    """A row a caption."""
+    texts = zip(manifest.ids, manifest.texts, strict=True)
+    return [Row(name, i, text, "") for name, captions in texts for i, text in enumerate(captions)]
+
+
+def name_rows(classes: Sequence[str], templates: Sequence[str]) -> list[Row]:
+    """A row a class and template; ParamsError for a template without {}."""
+    if empty := [t for t in templates if "{}" not in t]:
+        raise ParamsError(f"params.yaml: 'extract.templates': '{empty[0]}' has no place for the name; write {{}} there")
+    return [Row(name, i, t.replace("{}", spoken(name)), "") for name in classes for i, t in enumerate(templates)]
+
+
+def spoken(name: str) -> str:
+    """A class name as words: lower case, blanks for `_` and `-`."""
+    return name.lower().replace("_", " ").replace("-", " ")
+
+
+def rows_digest(rows: Sequence[Row]) -> str:
+    """The digest of all rows in their order, 32 hex digits."""
+    return digest_of([astuple(row) for row in rows])
+
+
+def plan_shards(n_rows: int, rows_per_shard: int, done: Collection[int]) -> list[Shard]:
+    """The shards still to write, in order."""
+    spans = enumerate(range(0, n_rows, rows_per_shard))
+    return [Shard(i, lo, min(lo + rows_per_shard, n_rows)) for i, lo in spans if i not in done]
+
+
+def shard_count(n_rows: int, rows_per_shard: int) -> int:
+    """How many shards n rows make."""
+    return -(-n_rows // rows_per_shard)
+
+
+def batches(n_rows: int, batch: int) -> list[Places]:
+    """The places of n rows in their order, `batch` at a time."""
+    return [np.arange(lo, min(lo + batch, n_rows)) for lo in range(0, n_rows, batch)]
+
+
+def batches_by_length(lengths: Sequence[int], batch: int) -> list[Places]:
+    """The same, shortest rows first (ties in their order): a batch is then as narrow as its longest row."""
+    order = np.argsort(np.asarray(lengths), kind="stable")
+    return [order[places] for places in batches(len(order), batch)]
+
+
+def cache_content(rows: RowKind, digest: str, encoder: dict[str, Any], storage: str, tokens: str) -> dict[str, Any]:
+    """All that decides the numbers of a cache, and nothing else: what its key is the digest of.
+
+    `encoder` is name, weights, preprocessing or tokenizer, precision and device type. Neither rows_per_shard, batch
+    nor workers are here.
+    """
+    return {
+        "rows": rows,
+        "rows_digest": digest,
+        **encoder,
+        "storage": storage,
+        "tokens": tokens,
+        "layer": None if tokens == "none" else "last",
+    }

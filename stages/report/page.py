@@ -1,0 +1,159 @@
+"""The page and the Markdown: what they say put into their templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from stages.report import content, words
+
+CREDITS = {"openmoji": "Pictures: OpenMoji, openmoji.org, CC BY-SA 4.0."}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn plot as the page takes it."""
+
+    svg: Markup
+    caption: str
+    alt: str
+
+
+def render_page(
+    metrics: content.Metrics,
+    figures: content.Figures,
+    diagnostics: Mapping[str, Any],
+    about: Mapping[str, Any],
+    plots: Mapping[str, Picture],
+) -> str:
+    """The whole report as one HTML page without outside assets.
+
+    about: dataset, encoder, params, made_from. plots: by name; one that is absent leaves its place out."""
+    return _template("page.html.j2", html=True).render(
+        **_shared(metrics, figures, about),
+        counts=content.shot_counts(metrics),
+        main=content.main_table(metrics),
+        pairs=content.pairs(metrics),
+        metric_names=content.METRICS,
+        metric_groups=content.metric_groups(figures, metrics),
+        directions=content.DIRECTIONS,
+        gallery_groups=content.gallery_groups(figures, metrics),
+        lost=lost_queries(metrics),
+        mixtures=content.mixture_table(diagnostics),
+        gaps=content.gap_table(metrics),
+        facts=facts(about),
+        params=content.flat(about["params"]),
+        made_from=about["made_from"],
+        plots=plots,
+        shots=words.shots,
+    )
+
+
+def render_table(metrics: content.Metrics, figures: content.Figures, about: Mapping[str, Any]) -> str:
+    """The scores as Markdown."""
+    return _template("table.md.j2", html=False).render(
+        **_shared(metrics, figures, about),
+        main=_main_markdown(metrics),
+        differences=_differences_markdown(metrics),
+        metrics=_metrics_markdown(metrics, figures),
+    )
+
+
+def _template(name: str, html: bool) -> Template:
+    environment = Environment(autoescape=html, undefined=StrictUndefined, trim_blocks=html, lstrip_blocks=html)
+    return environment.from_string((resources.files("stages.report") / name).read_text(encoding="utf-8"))
+
+
+def _shared(metrics: content.Metrics, figures: content.Figures, about: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "dataset": about["dataset"],
+        "encoder": about["encoder"],
+        "asked": content.asked(metrics),
+        "findings": content.findings(metrics),
+        "galleries": content.galleries(figures),
+        "credit": CREDITS.get(about["dataset"]),
+    }
+
+
+def facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The parameters that a reader asks for first."""
+    params = about["params"]
+    split, mixture = params["split"], params["mixture"]
+    halves = f", {words.counted(split['halves'], 'class split')}" if split["protocol"] == "random" else ""
+    return [
+        ("Classes", f"{split['protocol']}{halves}"),
+        ("Text of an item", f"captions: {params['ingest']['captions']}"),
+        ("Mixture", f"{words.counted(mixture['components'], 'component')}, {mixture['covariance']}"),
+        ("Methods", words.listed(params["train"]["methods"])),
+    ]
+
+
+def lost_queries(metrics: content.Metrics) -> str:
+    """How many queries have nothing relevant to find, by gallery; empty where all have."""
+    lost = {gallery: count for gallery, count in metrics["counts"]["without_relevant"].items() if count}
+    told = [f"{words.counted(count, 'query', 'queries')} in {gallery}" for gallery, count in lost.items()]
+    return f"Without a relevant item, and therefore at 0: up to {words.listed(told)}." if told else ""
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, columns aligned, all but the first to the right."""
+    widths = [max(len(text) for text in column) for column in zip(header, *rows, strict=True)]
+    ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join(_line(row, widths) for row in (header, ruler, *rows))
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [row[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True))]
+    return f"| {' | '.join(cells)} |"
+
+
+def _main_markdown(metrics: content.Metrics) -> str:
+    header = ["method", *(words.shots([count]) for count in content.shot_counts(metrics))]
+    rows = [[row.label, *(_cell_markdown(cell) for cell in row.cells)] for row in content.main_table(metrics)]
+    return markdown(header, rows)
+
+
+def _cell_markdown(cell: content.Cell) -> str:
+    figure = f"**{cell.text}**" if cell.best else cell.text
+    parts = [figure, cell.support, f"({cell.spread})" if cell.spread else ""]
+    return " ".join(part for part in parts if part)
+
+
+def _differences_markdown(metrics: content.Metrics) -> str:
+    header = ["pair", "shots", "difference", "support 95 %", "class 95 %", "p (Holm)", "better"]
+    rows = [
+        [
+            f"{pair.a} \N{MINUS SIGN} {pair.b}",
+            str(r.shots),
+            r.difference,
+            r.support,
+            r.spread,
+            r.p,
+            r.winner or words.NONE,
+        ]
+        for pair in content.pairs(metrics)
+        for r in pair.rows
+    ]
+    return markdown(header, rows) if rows else ""
+
+
+def _versus(pair: content.Pair) -> str:
+    return f"{pair.a} {words.MINUS} {pair.b}"
+
+
+def _told(row: content.Comparison) -> list[str]:
+    return [str(row.shots), row.difference, row.support, row.spread, row.p, row.winner or words.NONE]
+
+
+def _metrics_markdown(metrics: content.Metrics, figures: content.Figures) -> str:
+    rows = [
+        [row.label, str(group.shots), *(f"**{c.text}**" if c.best else c.text for c in row.cells)]
+        for group in content.metric_groups(figures, metrics)
+        for row in group.rows
+    ]
+    return markdown(["method", "shots", *content.METRICS], rows)

@@ -1,0 +1,159 @@
+"""The stage as a whole: whole files, one page that needs nothing else."""
+
+from __future__ import annotations
+
+import csv
+import re
+from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from cache.errors import MissingError
+from cache.files import digest_file, write_json
+from stages.report import run as stage
+from stages.report.plots import NAMES
+from tests.stages.report import build
+
+VOID = {"meta", "br", "hr", "img", "input", "link", "path", "use", "rect", "circle", "line", "polyline", "polygon"}
+
+
+class Balanced(HTMLParser):
+    """Fails on a closing tag that closes nothing, and remembers what the page refers to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.pictures: list[str | None] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.links += [found[name] or "" for name in ("src", "href", "xlink:href") if name in found]
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.pictures += [found.get("aria-label")] if found.get("role") == "img" else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory):
+    made = build.write_inputs(tmp_path_factory.mktemp("report"))
+    stage.run(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(params):
+    return params.page.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def parsed(page):
+    parser = Balanced()
+    parser.feed(page)
+    return parser
+
+
+def test_every_plot_has_its_numbers_and_both_pictures(params):
+    names = {f"{name}{suffix}" for name in NAMES for suffix in stage.SUFFIXES}
+    assert {path.name for path in params.plots.iterdir()} == names
+
+
+def test_the_page_is_well_formed_and_its_ids_are_unique(parsed):
+    assert parsed.open == []
+    assert len(parsed.ids) == len(set(parsed.ids))
+
+
+def test_the_page_needs_nothing_from_outside(page, parsed):
+    assert all(link.startswith("#") for link in parsed.links)
+    assert not re.search(r"url\((?!#)|@import|<script|<link", page)
+    assert len(page) < 5_000_000
+
+
+def test_every_picture_has_an_alternative_text(parsed):
+    assert len(parsed.pictures) == len(NAMES)
+    assert all(parsed.pictures)
+
+
+def test_the_page_says_what_ran_and_credits_the_pictures(page):
+    assert "OpenMoji, openmoji.org, CC BY-SA 4.0" in page
+    assert "lite0-minilm" in page
+    assert "train.gcrdp.theta" in page
+    assert build.ABOUT["made_from"] in page
+
+
+def test_nothing_that_a_user_names_can_break_the_page(tmp_path: Path):
+    made = build.write_inputs(tmp_path)
+    hostile = {**build.ABOUT, "dataset": "<script>alert(1)</script>"}
+    stage.run(type(made)(**{**vars(made), "about": hostile}))
+    page = made.page.read_text(encoding="utf-8")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "OpenMoji, openmoji.org" not in page
+
+
+def test_the_markdown_holds_the_main_table_and_the_differences(params):
+    text = params.table.read_text(encoding="utf-8")
+    assert "| method |" in text
+    assert "gcrdp − gap" in text  # noqa: RUF001
+    assert "{{" not in text
+
+
+def test_numbers_beneath_the_plots_are_csv(params):
+    with (params.plots / "shots.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert set(rows[0]) == {"method", "shots", "mAP", "low", "high"}
+    assert all(0 <= float(row["mAP"]) <= 1 for row in rows)
+
+
+def test_the_same_scores_give_the_same_files(params):
+    files = [params.page, params.table, *sorted(params.plots.iterdir())]
+    first = [digest_file(path) for path in files]
+    stage.run(params)
+    assert [digest_file(path) for path in files] == first
+
+
+def test_without_training_the_page_stands_without_its_curves(tmp_path: Path):
+    made = build.write_inputs(tmp_path, history=False)
+    made.plots.mkdir()
+    (made.plots / "loss.svg").write_text("left by an earlier run")
+    stage.run(made)
+    assert 'id="training"' not in made.page.read_text(encoding="utf-8")
+    assert (made.plots / "loss.csv").read_text().splitlines() == ["method,shots,step,name,value"]
+    assert not (made.plots / "loss.svg").exists()
+
+
+def test_one_method_at_one_shot_count_and_seed_is_page_enough(tmp_path: Path):
+    made = build.write_inputs(tmp_path)
+    metrics = build.metrics()
+    kept = [e for e in metrics["means"] if (e["label"], e["shots"]) == ("cca", 0)]
+    write_json(made.metrics, {**metrics, "means": kept, "differences": []})
+    stage.run(made)
+    page = made.page.read_text(encoding="utf-8")
+    assert 'id="differences"' not in page
+    assert "Paired differences" not in made.table.read_text(encoding="utf-8")
+
+
+def test_missing_scores_are_named(tmp_path: Path):
+    made = build.write_inputs(tmp_path)
+    made.scores.unlink()
+    with pytest.raises(MissingError, match=r"scores\.parquet: no such file"):
+        stage.run(made)
+    assert not made.page.exists()
+
+
+def test_the_templates_lie_in_the_package():
+    here = resources.files("stages.report")
+    assert all((here / name).is_file() for name in ("page.html.j2", "table.md.j2"))

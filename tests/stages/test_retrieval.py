@@ -69,6 +69,12 @@ def test_ranks_of_many_rows_equal_numpys_stable_sort():
     assert np.array_equal(retrieval.rank(scores), np.argsort(-scores, axis=1, kind="stable"))
 
 
+@given(st.floats(-2, 2, width=32))
+def test_neighbouring_floats_are_told_apart(score):
+    above = np.nextafter(np.float32(score), np.float32(3))
+    assert retrieval.rank(np.array([[score, above]], np.float32)).tolist() == [[1, 0]]
+
+
 def test_equal_scores_keep_the_order_of_the_gallery():
     assert retrieval.rank(np.array([[0.0, 2.0, -0.0, 2.0, 0.0]], np.float32)).tolist() == [[1, 3, 0, 2, 4]]
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cache.episodes import Episode
+from cache.heads import read_head
 from cache.store import LedgerKey
-from stages.heads import LinearHead
-from stages.items import Items
+from stages.heads import Gallery, Vectors
+from stages.items import Items, Modality, unit
 
 CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox"]
 TARGET, SOURCE = CLASSES[::2], CLASSES[1::2]
@@ -60,12 +64,32 @@ def episodes(half: int = 0, target: list[str] = TARGET) -> list[Episode]:
     return [episode(shots, seed, half, target) for shots in SHOTS for seed in range(SEEDS)]
 
 
-def head(method: str, seed: int) -> LinearHead:
+@dataclass(frozen=True)
+class ToyHead:
+    """Turns pictures by a matrix and leaves texts alone: a head as the stage sees it, and no more."""
+
+    turn: np.ndarray
+    about: dict[str, Any] = field(default_factory=dict)
+    history: tuple[Any, ...] = ()
+
+    def vectors(self, items: Items, modality: Modality, gallery: Gallery) -> Vectors:  # noqa: ARG002
+        values = items.pooled[modality]
+        return Vectors(unit(values @ self.turn if modality == "image" else values)[:, None], "dot")
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        return {"turn": self.turn}
+
+
+def head(method: str, seed: int) -> ToyHead:
     """`raw` is the identity; any other method spoils the space a little, differently for each seed."""
-    rng = np.random.default_rng(seed)
-    residual = {} if method == "raw" else {"image": 0.2 * rng.standard_normal((WIDTH, WIDTH)).astype(np.float32)}
-    about = {"kind": "linear", "method": method, "encoder": "toy", "retrieve": "pooled"}
-    return LinearHead(about=about, align={}, residual=residual)  # type: ignore[arg-type]
+    noise = 0.2 * np.random.default_rng(seed).standard_normal((WIDTH, WIDTH))
+    return ToyHead((np.eye(WIDTH) + (0 if method == "raw" else noise)).astype(np.float32))
+
+
+def load_head(path: Path) -> ToyHead:
+    """What stages.heads.load_head does, for toys."""
+    tensors, about = read_head(path)
+    return ToyHead(tensors["turn"], about)
 
 
 def key_of(method: str, one: Episode) -> str:

@@ -10,7 +10,7 @@ import pytest
 from cache.errors import UserError
 from stages.evaluate import ranking
 from stages.evaluate.plan import Task
-from stages.heads import LinearHead, Vectors
+from stages.heads import Head, Vectors
 from tests.stages.evaluate import build
 
 CONTENDER = {"method": "spoilt", "variant": "default", "access": "inductive", "names": False}
@@ -20,7 +20,7 @@ def task(gallery="target", shots=1, seed=0):
     return Task("0" * 32, CONTENDER, build.episode(shots, seed), gallery, seed)
 
 
-def loop_ap(one: Task, head: LinearHead, query: str, asked: str, offered: str) -> float:
+def loop_ap(one: Task, head: Head, query: str, asked: str, offered: str) -> float:
     """Average precision of one query from the definition, in float64."""
     items = build.items()
 
@@ -94,7 +94,7 @@ def test_a_query_without_a_relevant_item_is_counted_and_scores_0():
 
 def test_scores_that_are_not_finite_say_which_training_diverged():
     head = build.head("spoilt", 0)
-    head.residual["image"][0, 0] = np.nan  # type: ignore[index]
+    head.turn[0, 0] = np.nan
     with pytest.raises(UserError) as caught:
         ranking.evaluate_task(task(), head, build.items())
     assert str(caught.value) == (

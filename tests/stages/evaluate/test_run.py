@@ -1,4 +1,4 @@
-"""The stage on real ledgers, episodes and heads; only the features are made up."""
+"""The stage on real ledgers, episodes and files of heads; the features, and what a head does, are made up."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def save_heads(store: Path, methods: list[str]) -> Ledger:
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateParams:
     monkeypatch.setattr(stage, "load_items", lambda *_: build.items())
+    monkeypatch.setattr(stage, "load_head", build.load_head)
     write_episodes(tmp_path / "episodes.parquet", build.episodes(), "made")
     write_ledger(tmp_path / "heads.json", save_heads(tmp_path / "store", ["raw", "spoilt"]))
     names = ("manifest", "features", "mixtures", "scores", "queries", "metrics", "store")

@@ -11,7 +11,7 @@ import pytest
 from stages import stats
 from stages.evaluate.plan import plan_tasks
 from stages.evaluate.ranking import evaluate_task
-from stages.evaluate.summary import label, summarise
+from stages.evaluate.summary import _query_sums, label, summarise
 from tests.stages.evaluate import build
 
 
@@ -107,6 +107,15 @@ def test_class_splits_count_alike_in_means_and_intervals():
     low, high = metrics["means"][0]["class"]
     assert low < np.mean(by_half) < high
     assert metrics["counts"]["halves"] == 2
+
+
+def test_the_bootstrap_resamples_around_the_mean_of_the_class_splits():
+    drawn = build.episodes() + build.episodes(1, ["bee", "dog"])
+    results = [r for r in results_of(["raw"], drawn, ["target"]) if r.task.episode.shots == 0]
+    queries = dict.fromkeys(query for r in results for query in r.queries)
+    sums = _query_sums(results, {query: place for place, query in enumerate(queries)})
+    assert [len(r.queries) for r in results] == [12, 8]
+    assert sums.sum() / 20 == pytest.approx(np.mean([r.ap.mean() for r in results]))
 
 
 def test_counts_say_what_was_asked(metrics):

@@ -201,11 +201,11 @@ def _diagonal(x: Tensor, mask: Tensor, floor: float) -> _Space:
         mass, shares = _shares(owners)
         moments = shares @ both
         means, squares = moments[..., :width], moments[..., width:]  # (B, K, D) each
-        variances = (squares - means.square()).clamp_min(floor)
+        variances = torch.addcmul(squares, means, means, value=-1).clamp_min_(floor)
         variances = _pooled(variances, mass) if shared else variances
-        factors = torch.cat([-2 * means / variances, 1 / variances], 2)
-        constant = (means.square() / variances + (2 * math.pi * variances).log()).sum(2)  # (B, K)
-        density = -0.5 * (factors @ both.mT + constant[..., None])
+        factors = torch.cat([means / variances, -0.5 / variances], 2)
+        constant = torch.addcmul(variances.log(), means, factors[..., :width]).sum(2, keepdim=True)  # (B, K, 1)
+        density = torch.baddbmm(constant + width * math.log(2 * math.pi), factors, both.mT, beta=-0.5)
         return _Fit(mass, shares, variances, density)
 
     def inner(chosen: Tensor) -> Tensor:

@@ -44,6 +44,6 @@ def summary(name: str, episodes: list[Episode]) -> list[str]:
     aimed = set(first.target_classes)
     mixed = sum(0 < len(aimed.intersection(own)) < len(own) for own in first.labels.values())
     if mixed:
-        what = f"{mixed} items bear a source and a target label"
+        what = f"items with a source and a target label: {mixed}"
         lines.append(f"{name}: {what}; none is trained on, all stay in the galleries")
     return lines

@@ -168,6 +168,15 @@ def test_fewer_tokens_than_components_gives_fewer_live_ones(covariance: Covarian
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
+def test_repeated_tokens_count_as_one_place(covariance: Covariance) -> None:
+    draw = np.random.default_rng(4)
+    pairs = torch.from_numpy(draw.normal(size=(20, 2, 97)))
+    tokens = pairs[:, torch.from_numpy(draw.integers(0, 2, 13))]
+    mixture = fit(tokens, torch.ones(20, 13, dtype=torch.bool), components=5, covariance=covariance)
+    assert mixture.live.sum(1).tolist() == [2] * 20
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
 def test_tokens_that_are_all_the_same_are_one_component_at_the_floor(covariance: Covariance) -> None:
     tokens = torch.full((1, 7, 4), 0.3)
     mixture = fit(tokens, torch.ones(1, 7, dtype=torch.bool), covariance=covariance, temperature=None)

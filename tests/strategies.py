@@ -13,7 +13,9 @@ from cache.manifest import Manifest
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=("Cs",)), max_size=12)
 """Any text that UTF-8 can say, NUL excepted; may be empty."""
 
-NAMES = st.from_regex(r"[A-Za-zäß0-9_ -][A-Za-zäß0-9_. -]{0,8}", fullmatch=True).filter(lambda s: s != "..")
+NAMES = st.from_regex(r"[A-Za-zäß0-9_ -][A-Za-zäß0-9_. -]{0,8}", fullmatch=True).filter(
+    lambda s: s.strip() not in ("", "..")
+)
 """Usable ids, file names and class names."""
 
 CAPTIONS = WORDS.filter(lambda text: text.strip() != "")

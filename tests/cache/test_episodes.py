@@ -32,7 +32,7 @@ def episode_lists(draw: st.DrawFn) -> list[Episode]:
     return made
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(episode_lists())
 def test_episodes_come_back_as_written(tmp_path_factory: pytest.TempPathFactory, episodes: list[Episode]) -> None:
     path = tmp_path_factory.mktemp("e") / "e.parquet"

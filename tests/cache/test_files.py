@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import xxhash
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import files
@@ -51,6 +51,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Pat
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"old"}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.integers(1, 64))
 def test_a_file_has_the_digest_of_its_bytes_whatever_the_blocks(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, block: int
@@ -62,6 +63,7 @@ def test_a_file_has_the_digest_of_its_bytes_whatever_the_blocks(
         assert files.digest_file(path) == files.digest_bytes(data) == xxhash.xxh3_128(data).hexdigest()
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_a_json_value_comes_back_and_has_one_digest(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     path = tmp_path_factory.mktemp("j") / "a.json"

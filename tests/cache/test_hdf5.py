@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -24,6 +24,7 @@ DTYPES = st.sampled_from([np.float16, np.float32, np.float64, np.int32, np.int64
 ARRAYS = DTYPES.flatmap(lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4)))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), ARRAYS, max_size=4))
 def test_mapped_arrays_equal_what_was_written_and_what_h5py_reads(
     tmp_path_factory: pytest.TempPathFactory, arrays: dict[str, np.ndarray]

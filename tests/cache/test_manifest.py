@@ -16,7 +16,7 @@ from tests.cache.build import small_manifest
 from tests.strategies import manifests
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(manifests())
 def test_a_manifest_comes_back_as_written(tmp_path_factory: pytest.TempPathFactory, manifest: Manifest) -> None:
     path = tmp_path_factory.mktemp("m") / "m.parquet"

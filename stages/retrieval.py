@@ -5,6 +5,7 @@ Letters: Q queries, G gallery items, V vectors an item, d joint width. Everythin
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -27,7 +28,6 @@ PAIRED = tuple(f"recall@{k}" for k in RECALLS)
 METRICS = ("mAP", f"mAP@{CUT}", "macro-mAP", *PER_QUERY[2:], *PAIRED)
 
 _RANK_ROWS = 64  # rows ranked at a time: their keys stay in the second-level cache
-_SCORE_FLOATS = 1 << 25  # floats of one block of products, 128 MiB
 
 
 def _spans(total: int, size: int) -> Iterator[slice]:
@@ -40,13 +40,8 @@ def score(query: Float32, gallery: Float32, match: Match) -> Float32:
 
     query (Q, V, d), gallery (G, U, d), float32, as a head gives them. `dot`: q_0 . g_0. `max`: the best of all
     V x U pairs. `mix`: 1/2 q_0 . g_0 + 1/2 the best pair of the other vectors (ours, DESIGN section 6).
-    Computed in blocks of queries, so that the products of pairs never stand in memory at once.
     """
-    out = np.empty((len(query), len(gallery)), np.float32)
-    pairs = len(gallery) * query.shape[1] * gallery.shape[1]
-    for rows in _spans(len(query), _SCORE_FLOATS // max(1, pairs)):
-        out[rows] = _SCORES[match](query[rows], gallery)
-    return out
+    return _SCORES[match](query, gallery)
 
 
 def _dot(query: Float32, gallery: Float32) -> Float32:
@@ -54,9 +49,10 @@ def _dot(query: Float32, gallery: Float32) -> Float32:
 
 
 def _best(query: Float32, gallery: Float32) -> Float32:
-    products = query.reshape(-1, query.shape[-1]) @ gallery.reshape(-1, gallery.shape[-1]).T
-    shape = (len(query), query.shape[1], len(gallery), gallery.shape[1])
-    return np.asarray(products.reshape(shape).max(axis=(1, 3)), np.float32)
+    best = np.full((len(query), len(gallery)), -np.inf, np.float32)
+    for v, u in itertools.product(range(query.shape[1]), range(gallery.shape[1])):  # so only two (Q, G) ever stand
+        np.maximum(best, query[:, v] @ gallery[:, u].T, out=best)
+    return best
 
 
 def _mix(query: Float32, gallery: Float32) -> Float32:

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from cache.errors import UserError
 from stages import retrieval
+from stages.evaluate.params import Gallery
 from stages.evaluate.plan import Task
 from stages.heads import Head, Vectors
-from stages.items import Items, Modality, unit
+from stages.items import MODALITIES, Items, Modality, unit
 
 Direction = Literal["i2t", "t2i"]
 DIRECTIONS: dict[Direction, tuple[Modality, Modality]] = {"i2t": ("image", "text"), "t2i": ("text", "image")}
@@ -53,35 +54,51 @@ class Result:
         return np.asarray(np.mean([ranked.figures["mAP"] for ranked in self.directions.values()], axis=0))
 
 
-def evaluate_task(task: Task, head: Head, items: Items) -> Result:
-    """Rank the gallery for every query, image to text and text to image.
+@dataclass(frozen=True)
+class Seen:
+    """The items that some tasks need, and what one head makes of them: by modality, with and without source classes."""
+
+    items: Items
+    vectors: dict[tuple[Modality, Gallery], Vectors]
+
+
+def look(tasks: Sequence[Task], head: Head, items: Items) -> Seen:
+    """Everything that the tasks of one head will compare, computed once."""
+    wanted = {name for task in tasks for name in (*task.queries, *task.candidates)}
+    chosen = items.take([row for row, name in enumerate(items.ids) if name in wanted])
+    kinds = sorted({_kind(task.gallery) for task in tasks})
+    return Seen(chosen, {(m, kind): head.vectors(chosen, m, kind) for kind in kinds for m in MODALITIES})
+
+
+def _kind(gallery: Gallery) -> Gallery:
+    """A head tells apart only galleries with and without source classes."""
+    return "all" if gallery == "all" else "target"
+
+
+def evaluate_task(task: Task, seen: Seen) -> Result:
+    """Rank the gallery for every query, image to text and text to image; `seen` is of this task's head.
 
     Relevance is read from the episode's labels. UserError where the head's scores are not finite."""
-    queries, gallery = _in_order(items, task.queries), _in_order(items, task.candidates)
-    asked = {m: head.vectors(queries, m, task.gallery) for m in DIRECTIONS["i2t"]}
-    offered = {m: head.vectors(gallery, m, task.gallery) for m in DIRECTIONS["i2t"]}
-    labels, others = ([task.episode.labels[name] for name in part.ids] for part in (queries, gallery))
+    queries, gallery = (np.sort(seen.items.rows_of(ids)) for ids in (task.queries, task.candidates))
+    names = np.array(seen.items.ids)
+    labels, others = ([task.episode.labels[name] for name in names[rows]] for rows in (queries, gallery))
     relevant = retrieval.share_label(labels, others)
-    pair = None if task.gallery == "rest" else _places(gallery.ids, queries.ids)
-    names = np.array(gallery.ids)
+    pair = None if task.gallery == "rest" else np.searchsorted(gallery, queries)
+    asked = {m: _at(seen.vectors[m, _kind(task.gallery)], queries) for m in MODALITIES}
+    offered = {m: _at(seen.vectors[m, _kind(task.gallery)], gallery) for m in MODALITIES}
     return Result(
         task,
-        queries.ids,
+        names[queries].tolist(),
         labels,
         np.count_nonzero(relevant, axis=1),
         len(gallery),
-        {d: _ranked(task, asked[m], offered[n], relevant, pair, names) for d, (m, n) in DIRECTIONS.items()},
+        {d: _ranked(task, asked[m], offered[n], relevant, pair, names[gallery]) for d, (m, n) in DIRECTIONS.items()},
         modality_gap(asked["image"], asked["text"]),
     )
 
 
-def _in_order(items: Items, ids: Sequence[str]) -> Items:
-    return items.take(np.sort(items.rows_of(ids)))
-
-
-def _places(gallery: Sequence[str], queries: Sequence[str]) -> npt.NDArray[np.int64]:
-    place = {name: i for i, name in enumerate(gallery)}
-    return np.array([place[name] for name in queries], np.int64)
+def _at(vectors: Vectors, rows: npt.NDArray[np.int64]) -> Vectors:
+    return Vectors(vectors.values[rows], vectors.match)
 
 
 def _ranked(

@@ -16,7 +16,7 @@ from cache.shards import require_whole
 from cache.store import Ledger, folder_of, read_ledger
 from stages.evaluate.params import EvaluateParams, Gallery
 from stages.evaluate.plan import Task, plan_tasks
-from stages.evaluate.ranking import Result, evaluate_task
+from stages.evaluate.ranking import Result, evaluate_task, look
 from stages.evaluate.summary import summarise
 from stages.evaluate.tables import query_table, score_rows
 from stages.heads import Head, load_head
@@ -52,10 +52,11 @@ def _require_tasks(path: Path, ledger: Ledger, tasks: list[Task]) -> None:
 def _results(store: Path, tasks: list[Task], items: Items) -> Iterator[Result]:
     """The results in the order of the tasks; each head is read once."""
     reporter().start(WORK, len(tasks))
-    for key, own in groupby(tasks, key=lambda task: task.key):
-        head = _head(folder_of(store, "heads", key))
+    for key, group in groupby(tasks, key=lambda task: task.key):
+        own = list(group)
+        seen = look(own, _head(folder_of(store, "heads", key)), items)
         for task in own:
-            yield evaluate_task(task, head, items)
+            yield evaluate_task(task, seen)
             reporter().advance(WORK, 1)
     reporter().finish(WORK)
 

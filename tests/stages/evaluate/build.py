@@ -12,7 +12,9 @@ import numpy as np
 from cache.episodes import Episode
 from cache.heads import read_head
 from cache.store import LedgerKey
-from stages.heads import Gallery, Vectors
+from stages.evaluate.plan import Task
+from stages.evaluate.ranking import Result, evaluate_task, look
+from stages.heads import Gallery, Head, Vectors
 from stages.items import Items, Modality, unit
 
 CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox"]
@@ -104,3 +106,13 @@ def ledger_keys(methods: list[str], drawn: list[Episode]) -> Iterator[LedgerKey]
             draw = {"protocol": one.protocol, "half": one.half, "shots": one.shots, "seed": one.seed}
             about = {"method": method, "variant": "default", "access": "inductive", "names": False, **draw}
             yield LedgerKey("heads", key_of(method, one), "0" * 32, about)
+
+
+def ranked(task: Task, one: Head, pairs: Items) -> Result:
+    """A task done alone, with a head of its own."""
+    return evaluate_task(task, look([task], one, pairs))
+
+
+def result(task: Task) -> Result:
+    """What a task of ledger_keys finds."""
+    return ranked(task, head(task.contender["method"], task.episode.seed), items())

@@ -42,16 +42,16 @@ def loop_ap(one: Task, head: Head, query: str, asked: str, offered: str) -> floa
 @pytest.mark.parametrize("gallery", ["target", "rest", "all"])
 def test_average_precision_equals_the_loop_over_vectors(gallery):
     one, head = task(gallery), build.head("spoilt", 1)
-    result = ranking.evaluate_task(one, head, build.items())
+    result = build.ranked(one, head, build.items())
     for direction, (asked, offered) in ranking.DIRECTIONS.items():
         expected = [loop_ap(one, head, query, asked, offered) for query in result.queries]
         np.testing.assert_allclose(result.directions[direction].figures["mAP"], expected, atol=1e-12)
 
 
 def test_blocks_of_queries_change_nothing(monkeypatch):
-    whole = ranking.evaluate_task(task(), build.head("spoilt", 1), build.items())
+    whole = build.ranked(task(), build.head("spoilt", 1), build.items())
     monkeypatch.setattr(ranking, "_SCORES", 1)
-    blocks = ranking.evaluate_task(task(), build.head("spoilt", 1), build.items())
+    blocks = build.ranked(task(), build.head("spoilt", 1), build.items())
     for direction in ranking.DIRECTIONS:
         for name, values in whole.directions[direction].figures.items():
             assert np.array_equal(values, blocks.directions[direction].figures[name])
@@ -62,13 +62,13 @@ def test_the_paired_item_is_found_wherever_it_stands_in_the_gallery():
     items = build.items()
     same = replace(items, pooled={"image": items.pooled["text"], "text": items.pooled["text"]})
     for gallery in ("target", "all"):
-        result = ranking.evaluate_task(task(gallery), build.head("raw", 0), same)
+        result = build.ranked(task(gallery), build.head("raw", 0), same)
         assert result.directions["i2t"].figures["recall@1"].tolist() == [1] * len(result.queries)
         assert result.directions["i2t"].top[:, 0].tolist() == result.queries
 
 
 def test_recall_of_the_pair_is_not_written_for_rest():
-    result = ranking.evaluate_task(task("rest"), build.head("raw", 0), build.items())
+    result = build.ranked(task("rest"), build.head("raw", 0), build.items())
     assert not [name for name in result.directions["i2t"].figures if name.startswith("recall")]
 
 
@@ -76,7 +76,7 @@ def test_relevance_comes_from_the_labels_of_the_episode():
     one = task()
     poisoned = replace(one.episode, labels=dict.fromkeys(one.episode.labels, ("same",)))
     changed = replace(one, episode=replace(poisoned, target_classes=["same"]))
-    result = ranking.evaluate_task(changed, build.head("raw", 0), build.items())
+    result = build.ranked(changed, build.head("raw", 0), build.items())
     assert result.ap == pytest.approx(1)
 
 
@@ -84,7 +84,7 @@ def test_a_query_without_a_relevant_item_is_counted_and_scores_0():
     one = task("rest")
     lonely = one.episode.ids["test"][0]
     labels = {**one.episode.labels, lonely: ("nobody",)}
-    result = ranking.evaluate_task(
+    result = build.ranked(
         replace(one, episode=replace(one.episode, labels=labels)), build.head("raw", 0), build.items()
     )
     row = result.queries.index(lonely)
@@ -96,7 +96,7 @@ def test_scores_that_are_not_finite_say_which_training_diverged():
     head = build.head("spoilt", 0)
     head.turn[0, 0] = np.nan
     with pytest.raises(UserError) as caught:
-        ranking.evaluate_task(task(), head, build.items())
+        build.ranked(task(), head, build.items())
     assert str(caught.value) == (
         f"heads/{'0' * 32}: the scores of 'spoilt' at 1 shots are not finite, its training diverged;"
         " lower train.spoilt.lr and run 'train' again"

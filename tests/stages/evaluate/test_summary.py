@@ -10,7 +10,6 @@ import pytest
 
 from stages import stats
 from stages.evaluate.plan import plan_tasks
-from stages.evaluate.ranking import evaluate_task
 from stages.evaluate.summary import _query_sums, label, summarise
 from tests.stages.evaluate import build
 
@@ -18,7 +17,7 @@ from tests.stages.evaluate import build
 def results_of(methods, drawn=None, galleries=("target", "rest")):
     drawn = build.episodes() if drawn is None else drawn
     tasks = plan_tasks(list(build.ledger_keys(methods, drawn)), drawn, list(galleries))
-    return [evaluate_task(t, build.head(t.contender["method"], t.episode.seed), build.items()) for t in tasks]
+    return [build.result(t) for t in tasks]
 
 
 @pytest.fixture(scope="module")

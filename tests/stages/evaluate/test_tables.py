@@ -12,7 +12,6 @@ from cache.scores import read_queries, read_scores, write_queries, write_scores
 from stages import retrieval
 from stages.evaluate import tables
 from stages.evaluate.plan import plan_tasks
-from stages.evaluate.ranking import evaluate_task
 from tests.stages.evaluate import build
 
 ABOUT = {"dataset": "toy", "encoder": "toy", "features": "1" * 32}
@@ -23,7 +22,7 @@ KEY = ("method", "shots", "seed", "gallery", "direction", "metric")
 def results():
     drawn = build.episodes()
     tasks = plan_tasks(list(build.ledger_keys(["raw", "spoilt"], drawn)), drawn, ["target", "rest", "all"])
-    return [evaluate_task(t, build.head(t.contender["method"], t.episode.seed), build.items()) for t in tasks]
+    return [build.result(t) for t in tasks]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.section import Section
 
@@ -46,6 +46,12 @@ class GcrdpSection(GapSection):
     alpha: Weight
     lambda_: Weight = Field(alias="lambda")
 
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> GcrdpSection:
+        if not (self.contrast or self.alpha or self.lambda_):
+            raise ValueError("contrast, alpha and lambda are all 0, which leaves no loss; raise one of them")
+        return self
+
 
 class TrainSection(Section):
     """The section `train` of params.yaml."""
@@ -59,7 +65,7 @@ class TrainSection(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainParams:
-    """What `train` runs on: reads manifest, features, mixtures and episodes; writes the heads ledger and the history."""
+    """What `train` runs on: reads the artefacts before it; writes the heads ledger and the history."""
 
     section: TrainSection
     captions: str

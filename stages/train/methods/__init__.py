@@ -1,0 +1,95 @@
+"""The methods by name. Light: a method's module, and torch with it, is imported when it is fitted."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cache.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the house knows of a method. deterministic: its head does not depend on the seed. needs_aligned: refused
+    where two towers share no space. needs_episode: fits on rows. uses_align: CCA first, where the towers share no
+    space. uses_views: reads component views."""
+
+    name: str
+    module: str
+    about: str
+    source: str
+    trained_on: str
+    deterministic: bool
+    needs_aligned: bool
+    needs_episode: bool
+    uses_align: bool
+    uses_views: bool
+
+    def fit(self) -> Callable[..., Any]:
+        """The method's `fit(episode, section, seed) -> Head`."""
+        found: Callable[..., Any] = importlib.import_module(self.module).fit
+        return found
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
+            name="clip",
+            module="stages.train.methods.clip",
+            about="the aligned features as they are",
+            source="Radford et al. 2021",
+            trained_on="nothing",
+            deterministic=True,
+            needs_aligned=True,
+            needs_episode=False,
+            uses_align=False,
+            uses_views=False,
+        ),
+        Method(
+            name="cca",
+            module="stages.train.methods.cca",
+            about="regularised canonical correlation analysis, closed form",
+            source="Hotelling 1936; Rasiwasia et al. 2010",
+            trained_on="source-train and support pairs, without labels",
+            deterministic=True,
+            needs_aligned=False,
+            needs_episode=True,
+            uses_align=False,
+            uses_views=False,
+        ),
+        Method(
+            name="gap",
+            module="stages.train.methods.gap",
+            about="a linear residual head on pooled vectors, InfoNCE: GCRDP's base",
+            source="ours",
+            trained_on="source-train and support pairs, with labels",
+            deterministic=False,
+            needs_aligned=False,
+            needs_episode=True,
+            uses_align=True,
+            uses_views=False,
+        ),
+        Method(
+            name="gcrdp",
+            module="stages.train.methods.gcrdp",
+            about="component views of the tokens, contrasted, and relative distances preserved",
+            source="arXiv 2505.13306",
+            trained_on="source-train and support pairs, with labels",
+            deterministic=False,
+            needs_aligned=False,
+            needs_episode=True,
+            uses_align=True,
+            uses_views=True,
+        ),
+    )
+}
+
+
+def find(name: str) -> Method:
+    """A method by its name; UsageError with the nearest one."""
+    if name not in METHODS:
+        raise UsageError(f"no method '{name}'{nearest(name, METHODS)}")
+    return METHODS[name]

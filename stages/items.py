@@ -1,0 +1,168 @@
+"""What stage two works on: the pairs of a dataset, with their vectors and class names, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.errors import DamagedError, MissingError
+from cache.features import FeatureCache
+from cache.manifest import Manifest, read_manifest
+from cache.mixtures import MixtureRows, read_mixture
+from cache.store import Ledger, folder_of, read_ledger
+
+Modality = Literal["image", "text"]
+MODALITIES: tuple[Modality, Modality] = ("image", "text")
+Array = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Items:
+    """N pairs that both towers could read, in manifest order.
+
+    pooled[m] (N, d_m) float32, as the encoder gave it, not normalised; pooled_raw[m] (N, D0_m) float32 or None.
+    views[m] (N, K, D_m), weights[m] (N, K) float32 and live[m] (N, K) bool, None where no mixture was asked for.
+    names: class name -> (d,) float32, the mean over the templates of unit vectors. encoder: its label.
+    keys: what all this was read from ("image", "text", "name" and, with views, "mixtures")."""
+
+    ids: list[str]
+    labels: list[tuple[str, ...]]
+    aligned: bool
+    encoder: str
+    pooled: dict[Modality, Array]
+    pooled_raw: dict[Modality, Array] | None
+    views: dict[Modality, Array] | None
+    weights: dict[Modality, Array] | None
+    live: dict[Modality, NDArray[np.bool_]] | None
+    names: dict[str, Array]
+    keys: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Rows | Sequence[int]) -> Items:
+        """The items of some rows, in that order; class names and keys stay."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        return replace(
+            self,
+            ids=[self.ids[row] for row in chosen],
+            labels=[self.labels[row] for row in chosen],
+            pooled={m: values[chosen] for m, values in self.pooled.items()},
+            pooled_raw=_taken(self.pooled_raw, chosen),
+            views=_taken(self.views, chosen),
+            weights=_taken(self.weights, chosen),
+            live=None if self.live is None else {m: values[chosen] for m, values in self.live.items()},
+        )
+
+    def rows_of(self, ids: Sequence[str]) -> Rows:
+        """The row of each id, (n,) int64; MissingError names the first id that is not here."""
+        place = {name: row for row, name in enumerate(self.ids)}
+        lost = [name for name in ids if name not in place]
+        if lost:
+            some = f"{len(lost)} of {len(ids)} ids of the episodes have no features"
+            raise MissingError(f"{lost[0]}: {some}; run 'split' again")
+        return np.array([place[name] for name in ids], dtype=np.int64)
+
+
+def _taken(values: dict[Modality, Array] | None, rows: Rows) -> dict[Modality, Array] | None:
+    return None if values is None else {m: array[rows] for m, array in values.items()}
+
+
+def common_ids(manifest: Manifest, image_cache: FeatureCache, text_cache: FeatureCache) -> list[str]:
+    """The ids whose picture and text were both readable, in manifest order."""
+    both = set(image_cache.ids) & set(text_cache.ids)
+    return [name for name in manifest.ids if name in both]
+
+
+def caption_rows(text_cache: FeatureCache, ids: Sequence[str], captions: str) -> list[Rows]:
+    """The rows of the text cache that make up each id's text: with captions = `mean` all of its captions, in
+    their order, else the first that could be read alone. Every id must be in the cache (see common_ids)."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for row, (name, caption) in enumerate(zip(text_cache.ids, _captions(text_cache), strict=True)):
+        found.setdefault(name, []).append((caption, row))
+    rows = [[row for _, row in sorted(found[name])] for name in ids]
+    return [np.array(own if captions == "mean" else own[:1], dtype=np.int64) for own in rows]
+
+
+def unit(values: Array) -> Array:
+    """Vectors along the last axis at length 1; a zero vector stays zero."""
+    length = np.linalg.norm(values, axis=-1, keepdims=True)
+    return np.asarray(values / np.where(length > 0, length, 1), dtype=np.float32)
+
+
+def load_items(store: Path, manifest: Path, features: Path, mixtures: Path | None, captions: str) -> Items:
+    """Read all common items of a dataset: pooled vectors, class names and, given a mixtures ledger, views.
+
+    With captions = `mean` a text's pooled vector is the mean of its captions'. MissingError and DamagedError
+    name the file that is wrong and the command that renews it."""
+    pairs, ledger = read_manifest(manifest), read_ledger(features)
+    caches = {kind: _cache(store, ledger, kind) for kind in ("image", "text", "name")}
+    ids = common_ids(pairs, caches["image"], caches["text"])
+    rows = {"image": _image_rows(caches["image"], ids), "text": caption_rows(caches["text"], ids, captions)}
+    known = dict(zip(pairs.ids, pairs.labels, strict=True))
+    mixed = None if mixtures is None else _mixtures(store, read_ledger(mixtures), len(ids))
+    return Items(
+        ids=ids,
+        labels=[tuple(known[name]) for name in ids],
+        aligned=bool(ledger.about["aligned"]),
+        encoder=str(ledger.about["label"]),
+        pooled={m: _mean_rows(caches[m].pooled(), rows[m]) for m in MODALITIES},
+        pooled_raw=_raw(caches, rows),
+        views=None if mixed is None else {m: np.asarray(mixed[m].views, np.float32) for m in MODALITIES},
+        weights=None if mixed is None else {m: np.asarray(mixed[m].weights, np.float32) for m in MODALITIES},
+        live=None if mixed is None else {m: np.asarray(mixed[m].live, np.bool_) for m in MODALITIES},
+        names=_names(caches["name"]),
+        keys=_keys(ledger, mixtures),
+    )
+
+
+def _captions(cache: FeatureCache) -> list[int]:
+    return [int(number) for number in cache.index["caption"].to_pylist()]
+
+
+def _cache(store: Path, ledger: Ledger, rows: str) -> FeatureCache:
+    return FeatureCache.open(folder_of(store, "features", ledger.find(rows=rows).key))
+
+
+def _image_rows(cache: FeatureCache, ids: Sequence[str]) -> list[Rows]:
+    place = {name: row for row, name in enumerate(cache.ids)}
+    return [np.array([place[name]], dtype=np.int64) for name in ids]
+
+
+def _mean_rows(values: Array, rows: Sequence[Rows]) -> Array:
+    if all(len(own) == 1 for own in rows):
+        return np.asarray(values[[own[0] for own in rows]], dtype=np.float32)
+    return np.stack([np.asarray(values[own], dtype=np.float32).mean(axis=0) for own in rows])
+
+
+def _raw(caches: dict[str, FeatureCache], rows: dict[str, list[Rows]]) -> dict[Modality, Array] | None:
+    raw = {m: caches[m].pooled_raw() for m in MODALITIES}
+    kept = {m: _mean_rows(values, rows[m]) for m, values in raw.items() if values is not None}
+    return kept if len(kept) == len(MODALITIES) else None
+
+
+def _names(cache: FeatureCache) -> dict[str, Array]:
+    vectors, classes = unit(cache.pooled()), np.array(cache.ids)
+    return {str(name): vectors[classes == name].mean(axis=0) for name in np.unique(classes)}
+
+
+def _mixtures(store: Path, ledger: Ledger, count: int) -> dict[Modality, MixtureRows]:
+    key = ledger.keys[0].key
+    mixed = {m: read_mixture(folder_of(store, "mixtures", key), m) for m in MODALITIES}
+    for modality, rows in mixed.items():
+        if len(rows.views) != count:
+            raise DamagedError(
+                f"mixtures/{key}: {len(rows.views)} {modality} rows for {count} items; run 'mixture' again"
+            )
+    return mixed
+
+
+def _keys(features: Ledger, mixtures: Path | None) -> dict[str, str]:
+    keys = {kind: features.find(rows=kind).key for kind in ("image", "text", "name")}
+    return keys if mixtures is None else {**keys, "mixtures": read_ledger(mixtures).keys[0].key}

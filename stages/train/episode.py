@@ -1,0 +1,90 @@
+"""What a method may fit on: the source-train and support rows of one episode, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.episodes import Episode
+from cache.errors import UsageError
+from stages.heads import Affine, Retrieve
+from stages.items import MODALITIES, Items, Modality, unit
+from stages.section import Section
+from stages.train.align import fit_cca
+from stages.train.params import CcaSection
+
+ROLES = ("source-train", "support")  # the only rows that an inductive method ever sees
+
+
+@dataclass(frozen=True)
+class TrainEpisode:
+    """Rows of source-train and support with their features. items: N of them; support (N,) bool; align: how two
+    unaligned towers are brought together, None where they are; key: the digest of these rows and their labels."""
+
+    items: Items
+    support: NDArray[np.bool_]
+    align: CcaSection | None
+    key: str
+
+
+def train_episode(episode: Episode, items: Items, align: CcaSection) -> TrainEpisode:
+    """The part of an episode that may be fitted on, with the labels the episode gives these rows."""
+    ids = {role: episode.ids[role] for role in ROLES}
+    chosen = items.take(items.rows_of([name for role in ROLES for name in ids[role]]))
+    labels = [episode.labels[name] for name in chosen.ids]
+    support = np.repeat([False, True], [len(ids[role]) for role in ROLES])
+    return TrainEpisode(relabelled(chosen, labels), support, None if items.aligned else align, episode.key)
+
+
+def relabelled(items: Items, labels: list[tuple[str, ...]]) -> Items:
+    """The items under other labels."""
+    return Items(**{**vars(items), "labels": labels})
+
+
+def space(episode: TrainEpisode) -> dict[Modality, Affine]:
+    """What a head maps features through first: nothing for an aligned encoder, else CCA on the episode's pairs."""
+    if episode.align is None:
+        return {}
+    return fit_pooled(episode, episode.align)
+
+
+def fit_pooled(episode: TrainEpisode, section: CcaSection) -> dict[Modality, Affine]:
+    """CCA of the pooled vectors of an episode's pairs, joint ones at unit length (see heads.to_sphere)."""
+    items = episode.items
+    image, text = (unit(items.pooled[m]) if items.aligned else items.pooled[m] for m in MODALITIES)
+    return fit_cca(image, text, section)
+
+
+def require_joint_views(episode: TrainEpisode, method: str) -> None:
+    """Refuse views of another width than the pooled vectors: no head fits both."""
+    items = episode.items
+    for modality in MODALITIES:
+        views, pooled = (items.views or {}).get(modality), items.pooled[modality]
+        if views is None or views.shape[2] != pooled.shape[1]:
+            raise UsageError(
+                f"method '{method}' needs component views in the space of the pooled vectors;"
+                " set extract.tokens to joint and run 'extract' and 'mixture' again"
+            )
+
+
+def describe(episode: TrainEpisode, method: str, retrieve: Retrieve) -> dict[str, Any]:
+    """What a linear head says of itself in its file, before what it was fitted on: method, features, reading."""
+    items = episode.items
+    read = ("image", "text") if retrieve == "pooled" else ("image", "text", "mixtures")
+    return {
+        "kind": "linear",
+        "method": method,
+        "encoder": items.encoder,
+        "aligned": items.aligned,
+        "retrieve": retrieve,
+        "features": {name: items.keys[name] for name in read},
+    }
+
+
+def fitted(episode: TrainEpisode, section: Section) -> dict[str, Any]:
+    """What a head was fitted on, and with which values, for its file."""
+    align = None if episode.align is None else episode.align.model_dump()
+    return {"episode": episode.key, "params": section.model_dump(by_alias=True), "align": align}

@@ -1,0 +1,152 @@
+"""The training loop that the linear residual heads share: batches, Adam, a curve of every term."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cache.errors import UserError
+from stages.heads import Affine, Residual, Step, to_sphere
+from stages.items import MODALITIES, Array, Modality
+from stages.train.episode import TrainEpisode
+from stages.train.params import GapSection
+
+Weights = dict[Modality, tuple[Tensor, Tensor]]  # W (d, d) and b (d,) of each modality
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B items: pooled[m] (B, d); views[m] (B, K, d), weights[m] (B, K) and live[m] (B, K) bool, empty where the
+    method reads no views; classes (B, C) bool; item (B,) int64, which item a row is; support (B,) bool."""
+
+    pooled: dict[Modality, Tensor]
+    views: dict[Modality, Tensor]
+    weights: dict[Modality, Tensor]
+    live: dict[Modality, Tensor]
+    classes: Tensor
+    item: Tensor
+    support: Tensor
+
+    def take(self, rows: Tensor) -> Batch:
+        """Some rows, in that order; a row may come twice."""
+        groups = (self.pooled, self.views, self.weights, self.live)
+        pooled, views, weights, live = ({m: values[rows] for m, values in group.items()} for group in groups)
+        return Batch(pooled, views, weights, live, self.classes[rows], self.item[rows], self.support[rows])
+
+    @property
+    def same_class(self) -> Tensor:
+        """(B, B) bool: do two rows share a label."""
+        numbers = self.classes.float()
+        return numbers @ numbers.T > 0
+
+    @property
+    def distinct(self) -> Tensor:
+        """(B, B) bool: are two rows different items."""
+        return self.item[:, None] != self.item[None, :]
+
+
+Objective = Callable[[Batch, Weights], dict[str, Tensor]]  # every figure to record; `loss` is what falls
+
+
+def prepare(episode: TrainEpisode, align: dict[Modality, Affine], views: bool) -> Batch:
+    """All N items of an episode as one batch of unit vectors (see heads.to_sphere) on the CPU, float32."""
+    items = episode.items
+    mixed = MODALITIES if views else ()
+
+    def mapped(values: Array, modality: Modality) -> Tensor:
+        return _tensor(to_sphere(values, items.aligned, align.get(modality)))
+
+    return Batch(
+        pooled={m: mapped(items.pooled[m], m) for m in MODALITIES},
+        views={m: mapped(items.views[m], m) for m in mixed if items.views},
+        weights={m: _tensor(items.weights[m]) for m in mixed if items.weights},
+        live={m: torch.tensor(items.live[m]) for m in mixed if items.live},
+        classes=one_hot(items.labels),
+        item=torch.arange(len(items)),
+        support=torch.tensor(episode.support),
+    )
+
+
+def _tensor(values: Array) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def one_hot(labels: list[tuple[str, ...]]) -> Tensor:
+    """(N, C) bool, C the sorted classes that occur."""
+    classes = sorted({name for own in labels for name in own})
+    return torch.tensor([[name in own for name in classes] for own in labels])
+
+
+def residual(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """norm(x + xW + b): values (..., d), weight (d, d), bias (d,)."""
+    return normalize(values + values @ weight + bias, dim=-1)
+
+
+def draw_batches(support: Tensor, section: GapSection, seed: int) -> Iterator[Tensor]:
+    """`steps` batches of row numbers (batch,), `support_share` of each from the supports where there are any.
+
+    Rows repeat within a batch only where there are fewer than are wanted."""
+    generator = torch.Generator().manual_seed(seed)
+    groups = [torch.nonzero(~support).flatten(), torch.nonzero(support).flatten()]
+    share = section.support_share if len(groups[1]) else 0.0
+    wanted = round(section.batch * share)
+    for _ in range(section.steps):
+        counts = zip(groups, (section.batch - wanted, wanted), strict=True)
+        yield torch.cat([_draw(rows, count, generator) for rows, count in counts])
+
+
+def _draw(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    if count > len(rows):
+        return rows[torch.randint(len(rows), (count,), generator=generator)]
+    return rows[torch.randperm(len(rows), generator=generator)[:count]]
+
+
+def train_residuals(
+    data: Batch, section: GapSection, objective: Objective, seed: int
+) -> tuple[dict[Modality, Residual], tuple[Step, ...]]:
+    """Train W and b of both modalities from 0 with Adam; returns them, and the curve of every figure.
+
+    One thread, so that the numbers do not depend on how many cores there are."""
+    width = data.pooled["image"].shape[-1]
+    weights: Weights = {m: (_zeros(width, width), _zeros(width)) for m in MODALITIES}
+    adam = torch.optim.Adam([tensor for pair in weights.values() for tensor in pair], lr=section.lr)
+    curve: list[Step] = []
+    with one_thread():
+        for step, rows in enumerate(draw_batches(data.support, section, seed)):
+            figures = objective(data.take(rows), weights)
+            _require_finite(figures["loss"], step)
+            adam.zero_grad()
+            figures["loss"].backward()  # type: ignore[no-untyped-call]
+            adam.step()
+            curve += [Step(step, name, float(value.detach())) for name, value in figures.items()]
+    return {m: Residual(*(_array(tensor) for tensor in pair)) for m, pair in weights.items()}, tuple(curve)
+
+
+def _require_finite(loss: Tensor, step: int) -> None:
+    if not bool(torch.isfinite(loss)):
+        raise UserError(f"train: the loss is no finite number at step {step}; lower lr or raise tau of the method")
+
+
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(*shape, requires_grad=True)
+
+
+def _array(tensor: Tensor) -> Array:
+    return np.array(tensor.detach().numpy())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

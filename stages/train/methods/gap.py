@@ -1,0 +1,31 @@
+"""The base that GCRDP is measured against: a linear residual head on pooled vectors, trained by InfoNCE."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from stages.heads import Head, LinearHead
+from stages.items import MODALITIES
+from stages.train.episode import TrainEpisode, describe, fitted, space
+from stages.train.loop import Batch, Objective, Weights, prepare, residual, train_residuals
+from stages.train.losses import contrast_pairs
+from stages.train.params import GapSection
+
+
+def fit(episode: TrainEpisode, section: GapSection, seed: int) -> Head:
+    """Train norm(x + xW + b) of both modalities on image-text pairs with class-aware positives."""
+    align = space(episode)
+    data = prepare(episode, align, views=False)
+    weights, curve = train_residuals(data, section, objective(section), seed)
+    about = {**describe(episode, "gap", "pooled"), **fitted(episode, section), "seed": seed}
+    return LinearHead(about, align, weights, curve)
+
+
+def objective(section: GapSection) -> Objective:
+    """InfoNCE of the pooled vectors, both directions."""
+
+    def figures(batch: Batch, weights: Weights) -> dict[str, Tensor]:
+        image, text = (residual(batch.pooled[m], *weights[m]) for m in MODALITIES)
+        return {"loss": contrast_pairs(image @ text.T, batch.same_class, section.tau, section.positives)}
+
+    return figures

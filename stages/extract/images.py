@@ -16,8 +16,11 @@ from cache.files import digest_bytes
 from stages.extract.plan import Row
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound: 256 MB as RGB
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF")  # no EPS: it would start an interpreter
+WANTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF")  # no EPS: it would start an interpreter
 MESSAGE = 200  # characters of an error that failed.parquet keeps
+
+Image.init()
+FORMATS = [form for form in WANTED if form in Image.OPEN]  # Pillow can be built without some
 
 # Between its bound and twice its bound Pillow warns on stderr and goes on; `decode` refuses such pictures itself.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

@@ -1,0 +1,102 @@
+"""Extraction against its limit: the bare forward pass over preloaded tensors, plus bare decoding."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.row import Row
+from cache.files import digest_file, sync_file
+from stages.extract.crew import lanes_of
+from stages.extract.encoders import Encoder, EncoderChoice, load_encoder
+from stages.extract.images import decode
+from stages.extract.plan import Row as Picture
+from stages.extract.shard import Task, extract_shards
+
+ENCODERS = {"lite0-minilm": 256, "ViT-B-32/none": 128}  # pictures for each
+BATCH = 16  # enough batches for all cores
+ROUNDS = 3  # the best round counts: others on the machine can only take time away
+PROMISED = 0.8
+
+
+def rows() -> list[Row]:
+    """Pictures a second of a real extraction on the CPU: 500-pixel JPEGs to joint tokens in whole, recorded shards."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [_compared(Path(folder), name, count) for name, count in ENCODERS.items()]
+
+
+def _compared(folder: Path, name: str, count: int) -> Row:
+    encoder = load_encoder(EncoderChoice(name, None, None, "cpu", "fp32"))
+    root, pictures = make_pictures(folder / name.replace("/", "-"), count)
+    lanes = lanes_of("cpu", 1)
+    ours = count / min(_seconds(lambda: _extract(encoder, root, pictures, lanes), time.perf_counter))
+    forward = min(_seconds(_forward(encoder, count, lanes), time.process_time)) / count
+    decoding = min(_seconds(lambda: _decode(root, pictures, lanes), time.process_time)) / count
+    limit = joblib.cpu_count() / (forward + decoding)
+    return Row(
+        name=f"extraction, {name}",
+        ours=ours,
+        theirs=limit,
+        ratio=ours / limit,
+        promised=PROMISED,
+        against="cores / (core-seconds of the bare forward pass on preloaded tensors + of bare JPEG decoding)",
+        unit="images/s",
+        note=f"of a core, an image: forward {1000 * forward:.1f} ms, decoding {1000 * decoding:.1f} ms",
+    )
+
+
+def _seconds(run: Callable[[], None], clock: Callable[[], float]) -> list[float]:
+    """What some rounds take by a clock: the wall's, or that of all cores at work for this process."""
+    spent = []
+    for _ in range(ROUNDS):
+        begin = clock()
+        run()
+        spent.append(clock() - begin)
+    return spent
+
+
+def make_pictures(root: Path, count: int) -> tuple[Path, list[Picture]]:
+    """Smooth noise of 500 x 375 pixels as JPEG: the folder and the rows."""
+    root.mkdir(parents=True)
+    numbers = np.random.default_rng(0)
+    made = []
+    for i in range(count):
+        coarse = Image.fromarray(numbers.integers(0, 256, (47, 63, 3), np.uint8))
+        coarse.resize((500, 375), Image.Resampling.BICUBIC).save(root / f"{i}.jpg", quality=90)
+        made.append(Picture(str(i), 0, f"{i}.jpg", digest_file(root / f"{i}.jpg")))
+    return root, made
+
+
+def _extract(encoder: Encoder, root: Path, pictures: list[Picture], lanes: int) -> None:
+    """The real thing: read, check, decode, resize, encode, convert, write, sync."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = Task(0, pictures, root, Path(folder), BATCH, encoder.kind_of("joint"), "float16")
+        for done in extract_shards(encoder, [task], lanes, lambda _: None):
+            sync_file(done.file)
+
+
+def _forward(encoder: Encoder, count: int, lanes: int) -> Callable[[], None]:
+    """The encoder alone, side by side as in the extraction, over tensors that are there already."""
+    pixels = list(torch.rand(BATCH, 3, *encoder.preprocess_about["size"]))
+    tokens = encoder.kind_of("joint")
+
+    def run() -> None:
+        with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+            list(threads.map(lambda _: encoder.encode_images(pixels, tokens), range(count // BATCH)))
+
+    return run
+
+
+def _decode(root: Path, pictures: list[Picture], lanes: int) -> None:
+    """JPEG to RGB alone."""
+    files = [(root / row.content).read_bytes() for row in pictures]
+    with ThreadPoolExecutor(lanes) as threads:
+        list(threads.map(decode, files))

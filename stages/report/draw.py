@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -177,18 +177,19 @@ def differences(rows: Rows, order: Sequence[str]) -> Figure:
     return panels[0].figure  # type: ignore[return-value]
 
 
-def curves(rows: Rows, order: Sequence[str], columns: int = 3) -> Figure:
-    """Training curves: rows (panel, line, step, value); a line's last word names it at its end.
+def curves(rows: Rows, order: Sequence[str], from_zero: Collection[str]) -> Figure:
+    """Training curves: rows (panel, line, step, value); where a panel has several lines each is named at its end.
 
-    Panels share no axis: each is read for its course alone."""
+    Panels share no axis: each is read for its course alone, those of from_zero for their level too."""
     names = list(dict.fromkeys(row[0] for row in rows))
-    panels = _panels(len(names), 2.15, columns=columns)
+    panels = _panels(len(names), 2.15)
     for name, axes in zip(names, panels, strict=False):
         own = [row[1:] for row in rows if row[0] == name]
         lines = list(dict.fromkeys(row[0] for row in own))
         ends = [_curve(axes, _of(own, line), _shade(i, len(lines), name, order)) for i, line in enumerate(lines)]
         axes.set_title(name)
         axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.set_ylim(bottom=0 if name in from_zero else None)
         label_ends(axes, ends if len(ends) > 1 else [])
     _label_outer(panels, "step", "")
     return panels[0].figure  # type: ignore[return-value]

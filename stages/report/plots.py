@@ -20,6 +20,7 @@ _PANELS = {  # the figures that training records besides its loss, by the panel 
     "mask_density": ("share of pairs in the mask", "share"),
     "drift": ("mean |Dv \N{MINUS SIGN} Dt|", "drift"),
 }
+_LEVELS = tuple(_PANELS[name][0] for name in ("mask_density", "drift"))  # read for their level, not their course
 _MOST_PAIRS = 9  # panels; with more pairs only those of the best method are drawn
 
 
@@ -115,7 +116,7 @@ def loss_plot(history: Sequence[Curve], order: Sequence[str]) -> Plot:
         f"Line charts of the training loss over steps, one for each of: {words.listed(labels or ['no method'])}.",
         ("method", "shots", "step", "name", "value"),
         own,
-        lambda: draw.curves(drawn, order),
+        lambda: draw.curves(drawn, order, from_zero=()),
     )
 
 
@@ -136,7 +137,7 @@ def terms_plot(history: Sequence[Curve]) -> Plot:
         f"Line charts over the steps of {label}: {panels}.",
         ("method", "shots", "step", "name", "value"),
         own,
-        lambda: draw.curves(drawn, []),
+        lambda: draw.curves(drawn, [], from_zero=_LEVELS),
     )
 
 

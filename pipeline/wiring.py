@@ -121,10 +121,13 @@ def _gap_at_the_prompt(setting: Setting, stage: Stage) -> str:
 
 
 def _file_digest(setting: Setting, path: str | None) -> str | None:
-    """The digest of an input file that a parameter names; None where there is none."""
+    """What tells one state of an input from another: a file's digest, a folder's names, sizes and times."""
     if path is None:
         return None
     found = setting.places.inside(path)
+    if found.is_dir():
+        stats = {str(p.relative_to(found)): p.stat() for p in sorted(found.rglob("*")) if p.is_file()}
+        return digest_of([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()])
     return digest_file(found) if found.is_file() else str(path)
 
 

@@ -13,6 +13,7 @@ from bench.row import Row, median_seconds
 from stages.em import Start, farthest_start, fit_mixture
 from stages.mixture.batches import BUDGET, plan_batches
 from stages.mixture.params import Covariance
+from stages.mixture.threads import side_by_side
 
 ITEMS, TOKENS, WIDTH, COMPONENTS, ITERATIONS, FLOOR = 200, 49, 512, 3, 5, 1e-9
 PROMISED: dict[Covariance, float] = {"diag": 3.0, "spherical": 10.0}
@@ -54,13 +55,16 @@ def _mask(items: int) -> torch.Tensor:
 
 
 def _ours(tokens: Array, covariance: Covariance) -> Array:
-    """The log-likelihood (B,) of each item, in the batches that the stage `mixture` makes."""
-    lengths = np.full(len(tokens), TOKENS, np.int64)
-    found = np.empty(len(tokens))
-    for items in plan_batches(lengths, WIDTH, BUDGET):
-        batch = torch.from_numpy(tokens[items])
+    """The log-likelihood (B,) of each item, in batches and on threads as in the stage `mixture`."""
+
+    def fit_batch(items: NDArray[np.int64]) -> Array:
+        batch = torch.from_numpy(tokens[items[0] : items[-1] + 1])  # all are as long, so a batch is a run
         fitted = fit_mixture(batch, _mask(len(items)), COMPONENTS, covariance, ITERATIONS, 1.0, FLOOR)
-        found[items] = fitted.objective[:, -1].numpy()
+        return np.asarray(fitted.objective[:, -1])
+
+    batches = plan_batches(np.full(len(tokens), TOKENS, np.int64), WIDTH, BUDGET)
+    found = np.empty(len(tokens))
+    found[np.concatenate(batches)] = np.concatenate(list(side_by_side(fit_batch, batches)))
     return found
 
 

@@ -1,7 +1,7 @@
 """Gaussian mixtures of the tokens of many items at once, by EM (GCRDP, Eqs. 1-3). Pure torch.
 
-Letters: B items, N tokens, D token width, K components. All arithmetic is float64 on tokens less their item's mean:
-in float32 the variance E[x^2] - mu^2 goes negative. Nothing here carries a gradient.
+Letters: B items, N tokens, D token width, K components. All arithmetic is float64: in float32 the variance
+E[x^2] - mu^2 goes negative. Nothing here carries a gradient.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class _Fit:
 
 @dataclass(frozen=True)
 class _Space:
-    """What a covariance type makes of the tokens: their squared distances to the item's mean (B, N), the inner products
-    (B, N) of centred tokens with a chosen one (B,), and the M-step, told whether all components share one variance."""
+    """What a covariance type makes of the tokens: their squared distances (B, N) to the item's mean, and to one of
+    its tokens (B,); and the M-step, told whether all components share one variance."""
 
-    norms: Tensor
-    inner: Callable[[Tensor], Tensor]
+    to_mean: Tensor
+    to_token: Callable[[Tensor], Tensor]
     refit: Callable[[Tensor, bool], _Fit]
 
 
@@ -123,8 +123,7 @@ def views_of(tokens: Tensor, mask: Tensor, responsibilities: Tensor) -> Tensor:
     """
     owners = torch.where(mask[..., None], responsibilities.double(), 0.0)
     mass = owners.sum(1)  # (B, K)
-    x = torch.where(mask[..., None], tokens, 0).double()
-    views = (owners.mT @ x) / mass.clamp_min(TINY)[..., None]
+    views = (owners.mT @ _tokens_alone(tokens, mask)) / mass.clamp_min(TINY)[..., None]
     heaviest = mass.argmax(1, keepdim=True)
     kept = torch.where(mass >= LEAST_MASS, torch.arange(mass.shape[1], device=mass.device), heaviest)
     return views.take_along_dim(kept[..., None], 1)
@@ -160,32 +159,28 @@ def _space_of(x: Tensor, mask: Tensor, covariance: Covariance, floor: float) -> 
 
 def _spherical(x: Tensor, mask: Tensor, floor: float) -> _Space:
     """One variance a component. Only inner products of tokens are needed: G = X X^T once, then every step is N x N."""
-    gram = _centred_gram(x, mask)  # (B, N, N)
-    norms = gram.diagonal(dim1=1, dim2=2).clamp_min(0.0)
+    gram = x @ x.mT  # (B, N, N)
+    squares = gram.diagonal(dim1=1, dim2=2)  # |x_n|^2
+    real = mask.double()[..., None]
+    cross = (gram @ real).squeeze(2) / real.sum(1)  # x_n . mean
+    to_mean = squares - 2 * cross + (cross * mask).sum(1, keepdim=True) / real.sum(1)
     width = x.shape[2]
 
     def refit(owners: Tensor, shared: bool) -> _Fit:
         mass, shares = _shares(owners)
         cross = shares @ gram  # mu_k . x_n
-        squared = (norms[:, None] - 2 * cross + (shares * cross).sum(2, keepdim=True)).clamp_min(0.0)
-        variances = ((shares * squared).sum(2) / width).clamp_min(floor)  # (B, K)
+        own = (shares * cross).sum(2, keepdim=True)  # |mu_k|^2
+        squared = torch.add(squares[:, None] + own, cross, alpha=-2).clamp_min_(0.0)  # |x_n - mu_k|^2
+        variances = ((shares * squared).sum(2) / width).clamp_min_(floor)  # (B, K)
         variances = _pooled(variances, mass) if shared else variances
-        log_scale = width * (2 * math.pi * variances).log()
-        density = -0.5 * (log_scale[..., None] + squared / variances[..., None])
+        constant = -0.5 * width * (2 * math.pi * variances).log()
+        density = torch.addcmul(constant[..., None], squared, (-0.5 / variances)[..., None])
         return _Fit(mass, shares, variances, density)
 
-    return _Space(norms, lambda chosen: gram.take_along_dim(chosen[:, None, None], 1).squeeze(1), refit)
+    def to_token(chosen: Tensor) -> Tensor:
+        return _apart(squares, chosen, gram.take_along_dim(chosen[:, None, None], 1).squeeze(1))
 
-
-def _centred_gram(x: Tensor, mask: Tensor) -> Tensor:
-    """Inner products (B, N, N) of the tokens less their item's mean: centred here, not in the larger X."""
-    gram = x @ x.mT
-    real = mask.double()
-    count = real.sum(1)[:, None]
-    means = (gram @ real[..., None]).squeeze(2) / count  # x_n . centre
-    total = (means * real).sum(1, keepdim=True) / count  # centre . centre
-    gram.sub_(means[:, None]).sub_((means - total)[..., None])
-    return gram.mul_(real[:, None]).mul_(real[..., None])
+    return _Space(to_mean.clamp_min_(0.0) * mask, to_token, refit)
 
 
 def _diagonal(x: Tensor, mask: Tensor, floor: float) -> _Space:
@@ -196,50 +191,54 @@ def _diagonal(x: Tensor, mask: Tensor, floor: float) -> _Space:
     torch.sub(x, x.sum(1, keepdim=True) / mask.sum(1)[:, None, None], out=centred)
     centred.mul_(mask[..., None])
     torch.mul(centred, centred, out=squared)
+    squares = squared.sum(2)
 
     def refit(owners: Tensor, shared: bool) -> _Fit:
         mass, shares = _shares(owners)
         moments = shares @ both
-        means, squares = moments[..., :width], moments[..., width:]  # (B, K, D) each
-        variances = torch.addcmul(squares, means, means, value=-1).clamp_min_(floor)
+        means, seconds = moments[..., :width], moments[..., width:]  # (B, K, D) each
+        variances = torch.addcmul(seconds, means, means, value=-1).clamp_min_(floor)
         variances = _pooled(variances, mass) if shared else variances
         factors = torch.cat([means / variances, -0.5 / variances], 2)
         constant = torch.addcmul(variances.log(), means, factors[..., :width]).sum(2, keepdim=True)  # (B, K, 1)
         density = torch.baddbmm(constant + width * math.log(2 * math.pi), factors, both.mT, beta=-0.5)
         return _Fit(mass, shares, variances, density)
 
-    def inner(chosen: Tensor) -> Tensor:
-        return (centred.take_along_dim(chosen[:, None, None], 1) @ centred.mT).squeeze(1)
+    def to_token(chosen: Tensor) -> Tensor:
+        inner = (centred.take_along_dim(chosen[:, None, None], 1) @ centred.mT).squeeze(1)
+        return _apart(squares, chosen, inner)
 
-    return _Space(squared.sum(2), inner, refit)
+    return _Space(squares, to_token, refit)
 
 
 def _first_owners(x: Tensor, space: _Space, mask: Tensor, components: int) -> Tensor:
     """One-hot owners (B, K, N) float64 of the farthest-point start."""
-    # Equal distances are settled by a fixed direction, not by place, for the order of the tokens must not count:
-    # two tokens, say, are always equally far from their mean.
-    direction = x @ torch.cos(torch.arange(x.shape[2], dtype=x.dtype, device=x.device))
-    least = TIE * space.norms.amax(1, keepdim=True)
-    distance, owner = space.norms, torch.zeros_like(mask, dtype=torch.long)
+    least = TIE * space.to_mean.amax(1, keepdim=True)
+    distance, owner = space.to_mean, torch.zeros_like(mask, dtype=torch.long)
     for k in range(components):
-        apart, chosen = _farthest(distance.masked_fill(~mask, -1.0), direction)
-        fresh = _distance_to(space, chosen)
+        apart, chosen = _farthest(x, distance.masked_fill(~mask, -1.0))
+        fresh = space.to_token(chosen)
         closer = (fresh < distance * (1 - TIE)) & (apart > least) if k else torch.ones_like(mask)
         owner = torch.where(closer, k, owner)
         distance = torch.where(closer, fresh, distance)
     return torch.stack([(owner == k) & mask for k in range(components)], 1).double()
 
 
-def _farthest(distance: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """The greatest distance (B, 1) and whose it is (B,), of equal ones the first in the direction (B, N)."""
+def _farthest(x: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+    """The greatest distance (B, 1), and whose it is (B,)."""
     greatest = distance.amax(1, keepdim=True)
-    return greatest, torch.where(distance >= greatest * (1 - TIE), direction, -math.inf).argmax(1)
+    among = distance >= greatest * (1 - TIE)
+    if not bool((among.sum(1) > 1).any()):
+        return greatest, distance.argmax(1)
+    # Equal ones are settled by a fixed direction, not by place, for the order of the tokens must not count: two
+    # tokens, say, are always equally far from their mean.
+    direction = torch.cos(torch.arange(x.shape[2], dtype=x.dtype, device=x.device))
+    return greatest, torch.where(among, x @ direction, -math.inf).argmax(1)
 
 
-def _distance_to(space: _Space, chosen: Tensor) -> Tensor:
-    """Squared distances (B, N) to one token (B,) of each item."""
-    apart = space.norms + space.norms.gather(1, chosen[:, None]) - 2 * space.inner(chosen)
-    return apart.clamp_min(0.0)
+def _apart(squares: Tensor, chosen: Tensor, inner: Tensor) -> Tensor:
+    """Squared distances (B, N) to the chosen tokens (B,), from squared lengths and inner products (B, N)."""
+    return (squares + squares.gather(1, chosen[:, None]) - 2 * inner).clamp_min_(0.0)
 
 
 def _shares(owners: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
 
-BUDGET = 1 << 20  # float64 values of padded tokens in a batch (8 MiB): more falls out of the processor's cache
+BUDGET = 1 << 19  # float64 values of padded tokens in a batch (4 MiB): more falls out of the processor's cache
 
 
 def plan_batches(lengths: Rows, width: int, budget: int) -> list[Rows]:

@@ -12,6 +12,7 @@ from stages.em import Mixture, fit_mixture, shuffle_responsibilities, views_of
 from stages.mixture.batches import BUDGET, Rows, plan_batches
 from stages.mixture.params import MixtureSection
 from stages.mixture.source import Source, read_tokens
+from stages.mixture.threads import side_by_side
 from stages.progress import reporter
 
 
@@ -21,12 +22,16 @@ def fit_items(source: Source, ids: list[str], section: MixtureSection, component
     reporter().start(what, len(ids))
     width = read_tokens(source, np.array([0]))[0].shape[2]
     rows = _room(source.lengths, components, width, section.iterations)
-    for items in plan_batches(source.lengths, width, BUDGET):
+
+    def fit_batch(items: Rows) -> tuple[int, int]:
         tokens, mask = read_tokens(source, items)
         mixture = _fit(tokens, mask, section, components)
         owners = _groups(mixture, mask, [ids[item] for item in items], section)
         _put(rows, items, mixture, owners, mask, views_of(tokens, mask, owners))
-        reporter().advance(what, len(items), tokens.nbytes / 1e6)
+        return len(items), tokens.nbytes
+
+    for count, size in side_by_side(fit_batch, plan_batches(source.lengths, width, BUDGET)):
+        reporter().advance(what, count, size / 1e6)
     reporter().finish(what)
     return rows
 

@@ -80,7 +80,20 @@ def gather(
     changes += [(key, value) for key, value in named.items() if value is not None]
     root = find_root(Path.cwd())
     params = load_params(root / "params.yaml", overlay or [], changes)
+    _know_names(params.dataset, params.encoder, params.train.methods)
     return Setting(params, find_places(root, params.store))
+
+
+def _know_names(dataset: str, encoder: str, methods: list[str]) -> None:
+    """UsageError, with the nearest name, for a dataset, encoder or method that is none."""
+    from stages.extract.registry import parse
+    from stages.ingest.datasets import find as find_dataset
+    from stages.train.methods import find as find_method
+
+    find_dataset(dataset)
+    parse(encoder)
+    for method in methods:
+        find_method(method)
 
 
 def takes_setting(command: Callable[..., None]) -> Callable[..., None]:

@@ -51,11 +51,11 @@ class Start:
 
 @dataclass(frozen=True)
 class _Fit:
-    """One M-step: mass (B, K) in tokens, shares (B, K, N) with mu_k = sum_n shares_kn x_n, variances, and the log
-    densities log N(x_n | mu_k, Sigma_k) (B, K, N). Inside this file K comes before N: sums over K are then quick."""
+    """One M-step: mass (B, K) in tokens, means (B, K, D), made only if asked for, variances, and the log densities
+    log N(x_n | mu_k, Sigma_k) (B, K, N). Inside this file K comes before N: sums over K are then quick."""
 
     mass: Tensor
-    shares: Tensor
+    means: Callable[[], Tensor]
     variances: Tensor
     log_density: Tensor
 
@@ -100,7 +100,7 @@ def fit_mixture(
         objective.append(value)
     weights = fit.mass / fit.mass.sum(1, keepdim=True)
     live = owners.sum(2) >= LEAST_MASS
-    return Mixture(weights, fit.shares @ x, fit.variances, owners.mT, live, torch.stack(objective, 1))
+    return Mixture(weights, fit.means(), fit.variances, owners.mT, live, torch.stack(objective, 1))
 
 
 @torch.no_grad()
@@ -111,7 +111,7 @@ def farthest_start(tokens: Tensor, mask: Tensor, components: int, covariance: Co
     x = _tokens_alone(tokens, mask)
     space = _space_of(x, mask, covariance, floor)
     fit = space.refit(_first_owners(x, space, mask, components), True)
-    return Start(fit.mass / fit.mass.sum(1, keepdim=True), fit.shares @ x, fit.variances)
+    return Start(fit.mass / fit.mass.sum(1, keepdim=True), fit.means(), fit.variances)
 
 
 @torch.no_grad()
@@ -175,7 +175,7 @@ def _spherical(x: Tensor, mask: Tensor, floor: float) -> _Space:
         variances = _pooled(variances, mass) if shared else variances
         constant = -0.5 * width * (2 * math.pi * variances).log()
         density = torch.addcmul(constant[..., None], squared, (-0.5 / variances)[..., None])
-        return _Fit(mass, shares, variances, density)
+        return _Fit(mass, lambda: shares @ x, variances, density)
 
     def to_token(chosen: Tensor) -> Tensor:
         return _apart(squares, chosen, gram.take_along_dim(chosen[:, None, None], 1).squeeze(1))
@@ -184,31 +184,28 @@ def _spherical(x: Tensor, mask: Tensor, floor: float) -> _Space:
 
 
 def _diagonal(x: Tensor, mask: Tensor, floor: float) -> _Space:
-    """A variance a component and dimension. Tokens and their squares lie side by side: one product a step each way."""
+    """A variance a component and dimension: a step is two products with the tokens, and two with their squares."""
     width = x.shape[2]
-    both = x.new_empty(*x.shape[:2], 2 * width)  # (B, N, 2D)
-    centred, squared = both[..., :width], both[..., width:]
-    torch.sub(x, x.sum(1, keepdim=True) / mask.sum(1)[:, None, None], out=centred)
-    centred.mul_(mask[..., None])
-    torch.mul(centred, centred, out=squared)
-    squares = squared.sum(2)
+    second = x.square()  # (B, N, D)
+    squares = second.sum(2)  # |x_n|^2
+    mean = x.sum(1, keepdim=True) / mask.sum(1)[:, None, None]
+    to_mean = squares - 2 * (mean @ x.mT).squeeze(1) + mean.square().sum(2)
 
     def refit(owners: Tensor, shared: bool) -> _Fit:
         mass, shares = _shares(owners)
-        moments = shares @ both
-        means, seconds = moments[..., :width], moments[..., width:]  # (B, K, D) each
-        variances = torch.addcmul(seconds, means, means, value=-1).clamp_min_(floor)
+        means = shares @ x  # (B, K, D)
+        variances = torch.addcmul(shares @ second, means, means, value=-1).clamp_min_(floor)
         variances = _pooled(variances, mass) if shared else variances
-        factors = torch.cat([means / variances, -0.5 / variances], 2)
-        constant = torch.addcmul(variances.log(), means, factors[..., :width]).sum(2, keepdim=True)  # (B, K, 1)
-        density = torch.baddbmm(constant + width * math.log(2 * math.pi), factors, both.mT, beta=-0.5)
-        return _Fit(mass, shares, variances, density)
+        scaled = means / variances
+        constant = torch.addcmul(variances.log(), means, scaled).sum(2, keepdim=True)  # (B, K, 1)
+        linear = torch.baddbmm(constant + width * math.log(2 * math.pi), scaled, x.mT, beta=-0.5)
+        density = linear.baddbmm_(variances.reciprocal(), second.mT, alpha=-0.5)
+        return _Fit(mass, lambda: means, variances, density)
 
     def to_token(chosen: Tensor) -> Tensor:
-        inner = (centred.take_along_dim(chosen[:, None, None], 1) @ centred.mT).squeeze(1)
-        return _apart(squares, chosen, inner)
+        return _apart(squares, chosen, (x.take_along_dim(chosen[:, None, None], 1) @ x.mT).squeeze(1))
 
-    return _Space(squares, to_token, refit)
+    return _Space(to_mean.clamp_min_(0.0) * mask, to_token, refit)
 
 
 def _first_owners(x: Tensor, space: _Space, mask: Tensor, components: int) -> Tensor:

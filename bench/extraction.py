@@ -21,7 +21,7 @@ from stages.extract.images import decode
 from stages.extract.plan import Row as Picture
 from stages.extract.shard import Task, extract_shards
 
-ENCODERS = {"lite0-minilm": 256, "ViT-B-32/none": 128}  # pictures for each
+ENCODERS = {"lite0-minilm": 128, "ViT-B-32/none": 64}  # pictures for each
 BATCH = 16  # enough batches for all cores
 ROUNDS = 3  # the best round counts: others on the machine can only take time away
 PROMISED = 0.8

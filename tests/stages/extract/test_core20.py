@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_stored_tokens_pool_to_the_pooled_vectors(photos: Photos) -> None:
     assert patches.shape == (200, 49, 512)
     assert np.allclose(patches.astype(np.float32).mean(axis=1), images.pooled()[:200], atol=2e-3)
     values, offsets = texts.tokens(range(200))
-    means = [values[a:b].astype(np.float32).mean(axis=0) for a, b in zip(offsets, offsets[1:], strict=False)]
+    means = [values[a:b].astype(np.float32).mean(axis=0) for a, b in pairwise(offsets)]
     assert np.allclose(means, texts.pooled()[:200], atol=2e-3)
 
 

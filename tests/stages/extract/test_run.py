@@ -222,7 +222,16 @@ def test_a_cache_is_finished_in_the_parts_it_was_begun_with(toys: Toys, monkeypa
         full_at(broken, 2)
         with pytest.raises(UserError):
             run(toys.params)
+    sizes: set[int] = set()
+    original = stage.extract_shards
+
+    def watched(encoder: Any, tasks: Any, *rest: Any) -> Any:
+        sizes.update(task.batch for task in tasks if task.root)
+        return original(encoder, tasks, *rest)
+
+    monkeypatch.setattr(stage, "extract_shards", watched)
     run(toys.with_(rows_per_shard=3, batch=2))
+    assert sizes == {3}
     images = "features/" + read_ledger(toys.params.ledger).keys[0].key
     ours, theirs = bytes_of(toys.params.store / images), bytes_of(clean.store / images)
     assert ours == theirs

@@ -114,6 +114,12 @@ def test_projected_vit_tokens_pool_to_encode_image_by_the_models_rule(rule: str)
     assert torch.allclose(tower.project(tokens).mean(1), whole.encode_image(pixels), atol=1e-5)
 
 
+def test_a_norm_that_belongs_to_the_pool_is_none_of_the_tokens() -> None:
+    model = model_of(VISIONS["vit, norm after the pool"][0], TEXT)
+    out = image_tower(model.visual).run(torch.randn(2, 3, 32, 32))
+    assert torch.allclose(model.visual.ln_post(out.tokens.mean(1)), out.pooled, atol=1e-5)
+
+
 @pytest.mark.parametrize("family", TEXTS)
 def test_projected_text_vectors_are_those_of_encode_text(family: str) -> None:
     text, rule, trims = TEXTS[family]

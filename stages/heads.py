@@ -85,8 +85,9 @@ class Residual:
 def to_sphere(values: Array, aligned: bool, align: Affine | None) -> Array:
     """Features (..., D) as unit vectors (..., d) of the space that retrieval is in: (ours) joint vectors count by
     their direction alone, a tower's own as they are, and `align`, where there is one, maps them then."""
-    values = unit(values) if aligned else values
-    return unit(values if align is None else align(values))
+    if align is not None:
+        values = align(unit(values) if aligned else values)
+    return unit(values)
 
 
 @dataclass(frozen=True)

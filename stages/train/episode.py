@@ -14,6 +14,7 @@ from stages.heads import Affine, Retrieve
 from stages.items import MODALITIES, Items, Modality, unit
 from stages.section import Section
 from stages.train.align import fit_cca
+from stages.train.methods import find
 from stages.train.params import CcaSection
 
 ROLES = ("source-train", "support")  # the only rows that an inductive method ever sees
@@ -73,7 +74,7 @@ def require_joint_views(episode: TrainEpisode, method: str) -> None:
 def describe(episode: TrainEpisode, method: str, retrieve: Retrieve) -> dict[str, Any]:
     """What a linear head says of itself in its file, before what it was fitted on: method, features, reading."""
     items = episode.items
-    read = ("image", "text") if retrieve == "pooled" else ("image", "text", "mixtures")
+    read = ("image", "text", "mixtures") if find(method).uses_views else ("image", "text")
     return {
         "kind": "linear",
         "method": method,

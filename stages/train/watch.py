@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stages.train.params import GcrdpSection
 
 FULL = 0.99  # of the pairs; from here on theta chooses next to nothing
-APART = 1.1  # the mean |D_v - D_t| at the end over that at the start, from which the matrices drift apart
+APART = 1.2  # the mean |D_v - D_t| at the end over that at the start, from which the matrices drift apart
 ENDS = 0.1  # of the steps, at either end, over which that is taken
 
 

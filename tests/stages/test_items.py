@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache.errors import DamagedError, MissingError
+from cache.features import FeatureCache
+from cache.manifest import read_manifest
+from cache.mixtures import read_mixture
+from cache.store import folder_of, read_ledger
+from stages.items import Items, caption_rows, common_ids, load_items, unit
+from stages.train.params import TrainParams
+from tests.stages.small_features import place
+from tests.stages.train import build
+
+IDS = ["p", "q", "r"]
+IMAGES = np.arange(3 * 2 * 4).reshape(3, 2, 4) / 8
+TEXTS = [[np.full((c + 1, 4), 10.0 * row + c) for c in range(3)] for row in range(3)]
+LABELS = [["ant"], ["bee"], ["ant", "bee"]]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> TrainParams:
+    return build.params(tmp_path, ["gcrdp"])
+
+
+def load(world: TrainParams, mixtures: bool = True) -> Items:
+    kept = world.mixtures if mixtures else None
+    return load_items(world.store, world.manifest, world.features, kept, world.captions)
+
+
+def caches(features: Path, store: Path) -> list[FeatureCache]:
+    ledger = read_ledger(features)
+    return [FeatureCache.open(folder_of(store, "features", ledger.find(rows=rows).key)) for rows in ("image", "text")]
+
+
+def test_common_ids_are_those_of_both_caches_in_manifest_order(tmp_path):
+    here = place(tmp_path, IDS, IMAGES, TEXTS, LABELS, lost=["q"])
+    assert common_ids(read_manifest(here.manifest), *caches(here.features, here.store)) == ["p", "r"]
+
+
+def test_an_items_text_is_its_first_caption_or_all_of_them_in_order(tmp_path):
+    here = place(tmp_path, IDS, IMAGES, TEXTS, LABELS)
+    text = caches(here.features, here.store)[1]
+    captions = text.index["caption"].to_pylist()
+    for told, expected in (("first", [0]), ("join", [0]), ("mean", [0, 1, 2])):
+        rows = caption_rows(text, ["r", "p"], told)
+        assert [[captions[row] for row in own] for own in rows] == [expected, expected]
+        assert [{text.ids[row] for row in own} for own in rows] == [{"r"}, {"p"}]
+
+
+def test_everything_stands_in_manifest_order(world):
+    items = load(world)
+    expected = build.items()
+    assert items.ids == build.IDS
+    assert items.labels == build.LABELS
+    for m in ("image", "text"):
+        assert items.pooled[m] == pytest.approx(expected.pooled[m], abs=1e-2)  # the builder sums in float16
+        assert np.array_equal(items.views[m], expected.views[m])
+        assert np.array_equal(items.weights[m], expected.weights[m])
+        assert np.array_equal(items.live[m], expected.live[m])
+
+
+def test_keys_and_encoder_are_those_of_the_ledgers(world):
+    items = load(world)
+    features, mixtures = read_ledger(world.features), read_ledger(world.mixtures)
+    expected = {rows: features.find(rows=rows).key for rows in ("image", "text", "name")}
+    assert items.keys == {**expected, "mixtures": mixtures.keys[0].key}
+    assert (items.encoder, items.aligned) == ("tiny", True)
+
+
+def test_without_mixtures_there_are_no_views(world):
+    items = load(world, mixtures=False)
+    assert items.views is items.weights is items.live is None
+    assert "mixtures" not in items.keys
+
+
+def test_a_mean_text_is_the_mean_of_its_captions(tmp_path):
+    here = place(tmp_path, IDS, IMAGES, TEXTS, LABELS)
+    build.add_names(here.features, here.store, aligned=True)
+    first, mean = (load_items(here.store, here.manifest, here.features, None, c) for c in ("first", "mean"))
+    assert first.pooled["text"][:, 0].tolist() == [0, 10, 20]
+    assert mean.pooled["text"][:, 0].tolist() == [1, 11, 21]
+    assert np.array_equal(first.pooled["image"], mean.pooled["image"])
+
+
+def test_a_class_name_is_the_mean_of_unit_vectors_over_templates(world):
+    key = read_ledger(world.features).find(rows="name").key
+    pooled = FeatureCache.open(folder_of(world.store, "features", key)).pooled()
+    names = load(world).names
+    assert sorted(names) == build.CLASSES
+    assert names["bee"] == pytest.approx((unit(pooled[2]) + unit(pooled[3])) / 2, abs=1e-6)
+
+
+def test_mixtures_of_other_items_are_refused(world, tmp_path):
+    build.add_mixtures(tmp_path, [build.tokens(0)[:40], build.tokens(1)[:40]])
+    with pytest.raises(DamagedError, match=r"^mixtures/\w{32}: 40 image rows for 48 items; run 'mixture' again$"):
+        load(world)
+
+
+def test_taking_rows_keeps_what_belongs_together(world):
+    items = load(world)
+    few = items.take([5, 2, 5])
+    assert few.ids == [build.IDS[5], build.IDS[2], build.IDS[5]]
+    assert np.array_equal(few.views["text"], items.views["text"][[5, 2, 5]])
+    assert np.array_equal(few.live["image"], items.live["image"][[5, 2, 5]])
+    assert few.names is items.names
+    assert len(replace(few, views=None, weights=None, live=None).take([0])) == 1
+
+
+def test_rows_of_ids_and_the_message_for_a_lost_one(world):
+    items = load(world)
+    assert items.rows_of([build.IDS[7], build.IDS[0]]).tolist() == [7, 0]
+    with pytest.raises(MissingError, match=r"^nobody: 1 of 2 ids of the episodes have no features; run 'split' again$"):
+        items.rows_of([build.IDS[0], "nobody"])
+
+
+def test_views_are_those_of_the_store(world):
+    key = read_ledger(world.mixtures).keys[0].key
+    kept = read_mixture(folder_of(world.store, "mixtures", key), "text")
+    assert np.array_equal(load(world).views["text"], kept.views)
+
+
+def test_a_zero_vector_stays_zero_at_unit_length():
+    assert unit(np.array([[3, 4], [0, 0]], np.float32)).tolist() == [[0.6000000238418579, 0.800000011920929], [0, 0]]

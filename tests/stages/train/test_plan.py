@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cache.errors import UsageError
+from stages.train.methods import METHODS, find
+from stages.train.plan import Features, may_be_scored, plan_jobs
+from tests.stages.train import build
+
+FEATURES = Features(False, "tiny", {name: name[0] * 32 for name in ("image", "text", "mixtures")}, "first")
+DRAWN = [build.episode(2, seed) for seed in (0, 1)]
+
+
+def keys(name: str, features: Features = FEATURES, drawn=DRAWN, section=None) -> list[str]:
+    return [job.key for job in plan_jobs([find(name)], drawn, features, section or build.section([name]))]
+
+
+def test_a_job_for_every_method_and_episode_in_that_order():
+    jobs = plan_jobs([find("gap"), find("cca")], DRAWN, FEATURES, build.section(["gap", "cca"]))
+    assert [(job.method.name, job.episode.seed) for job in jobs] == [("gap", 0), ("gap", 1), ("cca", 0), ("cca", 1)]
+    assert jobs[0].about == {
+        "method": "gap",
+        "variant": "default",
+        "access": "inductive",
+        "names": False,
+        "protocol": "parity",
+        "half": 0,
+        "shots": 2,
+        "seed": 0,
+    }
+
+
+def test_the_seed_enters_the_key_of_trained_heads_only():
+    drawn = [replace(DRAWN[0], seed=seed) for seed in (0, 1)]
+    assert {name: len(set(keys(name, drawn=drawn))) for name in ("cca", "gap", "gcrdp")} == {
+        "cca": 1,
+        "gap": 2,
+        "gcrdp": 2,
+    }
+
+
+def test_clip_has_one_head_for_all_episodes():
+    assert len(set(keys("clip", replace(FEATURES, aligned=True)))) == 1
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_labels_that_may_not_be_read_do_not_enter_the_key(name):
+    features = replace(FEATURES, aligned=True)
+    hidden = {i for role in ("test", "source-test", "target-rest") for i in DRAWN[0].ids[role]}
+    poisoned = {i: (("poison",) if i in hidden else own) for i, own in DRAWN[0].labels.items()}
+    assert keys(name, features, [DRAWN[0]]) == keys(name, features, [replace(DRAWN[0], labels=poisoned)])
+
+
+@pytest.mark.parametrize("name", ["cca", "gap", "gcrdp"])
+def test_labels_that_are_learnt_from_enter_the_key(name):
+    first = DRAWN[0].ids["support"][0]
+    other = replace(DRAWN[0], labels={**DRAWN[0].labels, first: ("fox",)})
+    assert keys(name, drawn=[DRAWN[0]]) != keys(name, drawn=[other])
+
+
+@pytest.mark.parametrize("name", ["cca", "gap", "gcrdp"])
+def test_theta_renews_gcrdp_alone(name):
+    other = keys(name, section=build.section([name], theta=0.5))
+    assert (other == keys(name)) == (name != "gcrdp")
+
+
+@pytest.mark.parametrize(("name", "renewed"), [("cca", False), ("gap", False), ("gcrdp", True)])
+def test_mixtures_renew_only_what_reads_views(name, renewed):
+    other = replace(FEATURES, keys={**FEATURES.keys, "mixtures": "0" * 32})
+    assert (keys(name, other) != keys(name)) == renewed
+
+
+@pytest.mark.parametrize(
+    ("name", "aligned", "renewed"), [("gap", False, True), ("gap", True, False), ("cca", False, False)]
+)
+def test_the_alignment_renews_what_it_comes_before(name, aligned, renewed):
+    features, section = replace(FEATURES, aligned=aligned), build.section([name])
+    other = section.model_copy(update={"align": section.align.model_copy(update={"ridge": 9.0})})
+    assert (keys(name, features, section=other) != keys(name, features, section=section)) == renewed
+
+
+def test_captions_renew_where_they_change_the_texts():
+    first, join, mean = (keys("cca", replace(FEATURES, captions=c)) for c in ("first", "join", "mean"))
+    assert first == join != mean
+
+
+def test_clip_is_refused_before_anything_is_trained():
+    with pytest.raises(UsageError, match=r"^method 'clip' needs aligned features and tiny has none; use --method cca$"):
+        plan_jobs([find("gap"), find("clip")], DRAWN, FEATURES, build.section(["gap", "clip"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "protocol", "fair"),
+    [
+        ("gap", "flickr8k-core20", "parity", True),
+        ("gap", "flickr8k-core20", "random", False),
+        ("gcrdp", "core20-masked", "random", False),
+        ("cca", "flickr8k-core20", "random", True),
+        ("gcrdp", "openmoji", "random", True),
+    ],
+)
+def test_tuned_values_are_not_scored_on_classes_that_chose_them(name, dataset, protocol, fair):
+    assert may_be_scored(find(name), dataset, protocol) == fair

@@ -1,0 +1,226 @@
+"""The stage on a real store: what it trains, what it leaves alone, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cache import shards
+from cache.episodes import read_episodes, write_episodes
+from cache.errors import UsageError
+from cache.features import Modality
+from cache.files import digest_file
+from cache.heads import HEAD
+from cache.manifest import read_manifest, write_manifest
+from cache.scores import read_history
+from cache.store import folder_of, read_ledger, write_ledger
+from stages import progress
+from stages.heads import load_head
+from stages.items import load_items
+from stages.train import run as stage
+from stages.train.episode import train_episode
+from stages.train.methods import METHODS
+from stages.train.params import TrainParams
+from tests.stages.train import build
+
+TRAINED = ["cca", "gap", "gcrdp"]
+
+
+class Listener(progress.Silent):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.trained = 0
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def advance(self, what: str, items: int, megabytes: float = 0.0, failed: int = 0) -> None:  # noqa: ARG002
+        self.trained += items
+
+
+@pytest.fixture
+def listener():
+    found = Listener()
+    before = progress.report_to(found)
+    yield found
+    progress.report_to(before)
+
+
+def heads(params: TrainParams) -> dict[str, str]:
+    """The digest of every head of the ledger, by what it is."""
+    return {
+        str(sorted(key.about.items())): digest_file(folder_of(params.store, "heads", key.key) / HEAD)
+        for key in read_ledger(params.ledger).keys
+    }
+
+
+def with_methods(params: TrainParams, methods: list[str], **gcrdp) -> TrainParams:
+    return replace(params, section=build.section(methods, **gcrdp))
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_every_method_and_episode_gets_a_whole_head(tmp_path, aligned):
+    methods = [*TRAINED, "clip"] if aligned else TRAINED
+    params = build.params(tmp_path, methods, aligned)
+    stage.run(params)
+    ledger = read_ledger(params.ledger)
+    items = load_items(params.store, params.manifest, params.features, params.mixtures, "first")
+    assert len(ledger.keys) == len(build.DRAWN) * len(methods)
+    assert ledger.made_from == "stamp"
+    for key in ledger.keys:
+        folder = folder_of(params.store, "heads", key.key)
+        assert shards.folder_digest(folder) == key.digest
+        modality: Modality = "text"
+        assert len(load_head(folder / HEAD).vectors(items, modality, "all").values) == len(items)
+
+
+def test_two_folders_get_the_same_bits(tmp_path):
+    worlds = [build.params(tmp_path / name, TRAINED, aligned=False) for name in ("a", "b")]
+    for params in worlds:
+        stage.run(params)
+    assert worlds[0].ledger.read_bytes() == worlds[1].ledger.read_bytes()
+    assert worlds[0].history.read_bytes() == worlds[1].history.read_bytes()
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_labels_of_rows_that_may_not_be_read_change_no_bit_of_any_head(tmp_path, aligned):
+    clean, poisoned = (build.params(tmp_path / name, TRAINED, aligned) for name in ("clean", "poisoned"))
+    drawn = read_episodes(poisoned.episodes)
+    turned = build.CLASSES[1:] + build.CLASSES[:1]
+    poison = {(name,): (other,) for name, other in zip(build.CLASSES, turned, strict=True)}
+    wrong = []
+    for episode in drawn:
+        hidden = {i for role in ("test", "source-test", "target-rest") for i in episode.ids[role]}
+        labels = {i: poison[own] if i in hidden else own for i, own in episode.labels.items()}
+        wrong.append(replace(episode, labels=labels))
+    write_episodes(poisoned.episodes, wrong, "test")
+    manifest = read_manifest(poisoned.manifest)
+    labels = [list(poison[tuple(own)]) for own in manifest.labels]
+    write_manifest(poisoned.manifest, replace(manifest, labels=labels), "test")
+    for params in (clean, poisoned):
+        stage.run(params)
+    assert heads(clean) == heads(poisoned)
+
+
+def test_a_fit_never_meets_another_row(tmp_path, monkeypatch):
+    params = build.params(tmp_path, ["gap"])
+    seen = []
+
+    def watched(*given):
+        seen.append(train_episode(*given))
+        return seen[-1]
+
+    monkeypatch.setattr(stage, "train_episode", watched)
+    stage.run(params)
+    for given, episode in zip(seen, read_episodes(params.episodes), strict=True):
+        assert given.items.ids == episode.ids["source-train"] + episode.ids["support"]
+
+
+def test_a_second_run_trains_nothing_and_says_the_same(tmp_path, listener):
+    params = build.params(tmp_path, TRAINED)
+    stage.run(params)
+    before = (listener.trained, params.ledger.read_bytes(), params.history.read_bytes())
+    stage.run(params)
+    assert (listener.trained, params.ledger.read_bytes(), params.history.read_bytes()) == before
+
+
+def test_theta_trains_gcrdp_again_and_changing_it_back_nothing(tmp_path, listener):
+    params = build.params(tmp_path, TRAINED)
+    stage.run(params)
+    first = listener.trained
+    stage.run(with_methods(params, TRAINED, theta=0.5))
+    assert listener.trained == first + len(build.DRAWN)
+    stage.run(params)
+    assert listener.trained == first + len(build.DRAWN)
+
+
+def test_a_method_trained_alone_is_the_same_head(tmp_path):
+    alone, together = (build.params(tmp_path / name, TRAINED) for name in ("alone", "together"))
+    stage.run(with_methods(alone, ["gap"]))
+    stage.run(together)
+    kept = heads(alone)
+    assert kept == {name: digest for name, digest in heads(together).items() if name in kept}
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace", "folder", "record"])
+def test_a_run_that_died_goes_on_to_the_same_heads(tmp_path, monkeypatch, step):
+    clean, broken = (build.params(tmp_path / name, ["gap"]) for name in ("clean", "broken"))
+    stage.run(clean)
+    count = 0
+
+    def die(name: str) -> None:
+        nonlocal count
+        count += name == step
+        if count == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards, "step", die)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(broken)
+    assert not broken.ledger.exists()
+    monkeypatch.setattr(shards, "step", lambda _: None)
+    stage.run(broken)
+    assert broken.ledger.read_bytes() == clean.ledger.read_bytes()
+
+
+def test_the_history_is_that_of_the_trained_heads(tmp_path):
+    params = build.params(tmp_path, TRAINED)
+    stage.run(params)
+    table = read_history(params.history).to_pylist()
+    assert {row["method"] for row in table} == {"gap", "gcrdp"}
+    loss = [row for row in table if row["method"] == "gap" and row["name"] == "loss"]
+    assert [(row["shots"], row["seed"], row["step"]) for row in loss] == [
+        (one.shots, one.seed, step) for one in build.DRAWN for step in range(4)
+    ]
+
+
+def test_a_run_without_training_has_an_empty_history(tmp_path):
+    params = build.params(tmp_path, ["cca"])
+    stage.run(params)
+    assert read_history(params.history).num_rows == 0
+
+
+@pytest.mark.parametrize(("theta", "told"), [(1.5, "empty"), (-1.5, "full")])
+def test_a_mask_that_theta_spoils_is_said_once_a_run(tmp_path, listener, theta, told):
+    params = build.params(tmp_path, TRAINED, theta=theta, theta_kind="absolute")
+    for runs in (1, 2):
+        stage.run(params)
+        assert len(listener.warnings) == runs
+        assert f"the RDP mask is {told} in 12 of 12 steps" in listener.warnings[-1]
+
+
+def test_clip_on_two_towers_is_refused_and_nothing_is_written(tmp_path):
+    params = build.params(tmp_path, ["gap", "clip"], aligned=False)
+    with pytest.raises(UsageError, match=r"^method 'clip' needs aligned features and tiny has none; use --method cca$"):
+        stage.run(params)
+    assert not params.ledger.exists()
+    assert not (params.store / "heads").exists()
+
+
+def renamed(path: Path, dataset: str) -> None:
+    ledger = read_ledger(path)
+    write_ledger(path, replace(ledger, about={**ledger.about, "dataset": dataset}))
+
+
+def test_tuned_methods_are_left_out_where_their_values_were_chosen_on_the_test_classes(tmp_path, listener):
+    params = build.params(tmp_path, TRAINED)
+    renamed(params.features, "flickr8k-core20")
+    write_episodes(params.episodes, [build.episode(protocol="random")], "test")
+    stage.run(params)
+    assert [key.about["method"] for key in read_ledger(params.ledger).keys] == ["cca"]
+    assert listener.warnings == [
+        "gap, gcrdp: left out, their values were chosen on classes of flickr8k-core20, parity that are tested here;"
+        " use parity"
+    ]
+
+
+def test_the_ledger_says_where_the_values_come_from(tmp_path):
+    params = build.params(tmp_path, ["cca"])
+    stage.run(params)
+    assert read_ledger(params.ledger).about["values_from"] == "flickr8k-core20, parity, source classes"
+
+
+def test_all_registered_methods_are_tried_here():
+    assert set(METHODS) == {*TRAINED, "clip"}

@@ -71,14 +71,14 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 def read_overlay(path: Path) -> list[tuple[str, Any]]:
     """The changes that an overlay makes: a file like params.yaml, with some of its keys."""
-    return list(_leaves(read_values(path)))
+    return list(leaves(read_values(path)))
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key that is no section, dotted, with its value."""
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values as dotted keys and values."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + str(key), value
 

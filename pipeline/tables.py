@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from cache.errors import UsageError
 from cache.files import read_json, read_table
 from cache.store import folder_of, read_ledger
+from pipeline.params import leaves
 from stages.stats import support_interval
 
 Row = dict[str, str | int | float | None]
@@ -61,14 +62,22 @@ def _draws(table: Any) -> int:
 
 
 def mixture_rows(path: Path) -> list[Row]:
-    """The mixtures that a ledger names, with their diagnostics."""
+    """The diagnostics of the mixtures that a ledger names, a row a modality."""
     ledger = read_ledger(path)
-    return [{"key": key.key, **{k: _flat(v) for k, v in sorted(ledger.about.items())}} for key in ledger.keys]
+    return [
+        {"modality": modality, "K": int(key.about["components"]), "covariance": str(key.about["covariance"])}
+        | {name: _flat(value) for name, value in found.items()}
+        | {"key": key.key}
+        for key in ledger.keys
+        for modality, found in key.about["diagnostics"].items()
+    ]
 
 
 def _flat(value: Any) -> str | int | float | None:
-    """A value of a ledger as one cell."""
-    return value if isinstance(value, str | int | float | None) else str(value)
+    """A value of a ledger as one cell; a list of figures to three digits."""
+    if isinstance(value, list):
+        return ", ".join(f"{figure:.3g}" if isinstance(figure, float) else str(figure) for figure in value)
+    return value if isinstance(value, str | int | None) else f"{value:.3g}"
 
 
 def score_rows(path: Path) -> list[Row]:
@@ -82,7 +91,7 @@ def score_rows(path: Path) -> list[Row]:
     for row in table.to_pylist():
         cell = found.setdefault((row["method"], row["variant"], row["shots"]), {})
         cell.setdefault((row["metric"], row["direction"]), []).append(100 * row["value"])
-    order = {name: index for index, name in enumerate(dict.fromkeys(table["method"].to_pylist()))}
+    order = {name: index for index, name in enumerate(dict.fromkeys(["chance", *table["method"].to_pylist()]))}
     keys = sorted(found, key=lambda k: (k[2], order[k[0]], k[1]))
     return [_score_row(key, found[key]) for key in keys]
 
@@ -117,7 +126,8 @@ def entry_rows(store: Path) -> list[Row]:
 def entry_row(folder: Path) -> Row:
     """One key of the store as a row."""
     about = read_json(folder / "cache.json")
-    what = [about.get(name) for name in ("encoder", "rows_kind", "method", "components")]
+    content = about.get("content", {})
+    what = [content.get(name) for name in ("encoder", "rows", "method", "captions")]
     return {
         "kind": folder.parent.name,
         "key": folder.name,
@@ -133,4 +143,4 @@ def about_rows(store: Path, beginning: str) -> list[Row]:
     if len(found) != 1:
         raise UsageError(f"{store}: {len(found)} keys begin with '{beginning}'; 'info' without a key lists them")
     about = read_json(found[0] / "cache.json") | {"folder": str(found[0]), "bytes": folder_bytes(found[0])}
-    return [{"what": name, "value": str(value)} for name, value in about.items()]
+    return [{"what": name, "value": str(value)} for name, value in leaves(about)]

@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 
 from bench.row import Row, median_seconds
 from stages.em import Start, farthest_start, fit_mixture
-from stages.mixture.batches import BUDGET, plan_batches
+from stages.mixture.batches import BUDGETS, plan_batches
 from stages.mixture.params import Covariance
 from stages.mixture.threads import side_by_side
 
@@ -62,7 +62,7 @@ def _ours(tokens: Array, covariance: Covariance) -> Array:
         fitted = fit_mixture(batch, _mask(len(items)), COMPONENTS, covariance, ITERATIONS, 1.0, FLOOR)
         return np.asarray(fitted.objective[:, -1])
 
-    batches = plan_batches(np.full(len(tokens), TOKENS, np.int64), WIDTH, BUDGET)
+    batches = plan_batches(np.full(len(tokens), TOKENS, np.int64), WIDTH, BUDGETS[covariance])
     found = np.empty(len(tokens))
     found[np.concatenate(batches)] = np.concatenate(list(side_by_side(fit_batch, batches)))
     return found

@@ -51,13 +51,13 @@ class Start:
 
 @dataclass(frozen=True)
 class _Fit:
-    """One M-step: mass (B, K) in tokens, means (B, K, D), made only if asked for, variances, and the log densities
-    log N(x_n | mu_k, Sigma_k) (B, K, N). Inside this file K comes before N: sums over K are then quick."""
+    """One M-step: weights (B, K), means (B, K, D), made only if asked for, variances, and log_joint (B, K, N), the
+    log pi_k N(x_n | mu_k, Sigma_k). Inside this file K comes before N: sums over K are then quick."""
 
-    mass: Tensor
+    weights: Tensor
     means: Callable[[], Tensor]
     variances: Tensor
-    log_density: Tensor
+    log_joint: Tensor
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,14 @@ def fit_mixture(
     space = _space_of(x, mask, covariance, floor)
     tempered = x.shape[2] / 5 if temperature is None else temperature
     fit = space.refit(_first_owners(x, space, mask, components), True)
-    owners, _ = _expect(fit, mask, tempered)
+    owners, _ = _expect(fit.log_joint, mask, tempered)
     objective = []
     for _ in range(iterations):
         fit = space.refit(owners, False)
-        owners, value = _expect(fit, mask, tempered)
+        owners, value = _expect(fit.log_joint, mask, tempered)
         objective.append(value)
-    weights = fit.mass / fit.mass.sum(1, keepdim=True)
     live = owners.sum(2) >= LEAST_MASS
-    return Mixture(weights, fit.means(), fit.variances, owners.mT, live, torch.stack(objective, 1))
+    return Mixture(fit.weights, fit.means(), fit.variances, owners.mT, live, torch.stack(objective, 1))
 
 
 @torch.no_grad()
@@ -111,7 +110,7 @@ def farthest_start(tokens: Tensor, mask: Tensor, components: int, covariance: Co
     x = _tokens_alone(tokens, mask)
     space = _space_of(x, mask, covariance, floor)
     fit = space.refit(_first_owners(x, space, mask, components), True)
-    return Start(fit.mass / fit.mass.sum(1, keepdim=True), fit.means(), fit.variances)
+    return Start(fit.weights, fit.means(), fit.variances)
 
 
 @torch.no_grad()
@@ -167,15 +166,15 @@ def _spherical(x: Tensor, mask: Tensor, floor: float) -> _Space:
     width = x.shape[2]
 
     def refit(owners: Tensor, shared: bool) -> _Fit:
-        mass, shares = _shares(owners)
+        weights, shares = _shares(owners)
         cross = shares @ gram  # mu_k . x_n
         own = (shares * cross).sum(2, keepdim=True)  # |mu_k|^2
-        squared = torch.add(squares[:, None] + own, cross, alpha=-2).clamp_min_(0.0)  # |x_n - mu_k|^2
+        squared = torch.add(squares[:, None] + own, cross, alpha=-2)  # |x_n - mu_k|^2
         variances = ((shares * squared).sum(2) / width).clamp_min_(floor)  # (B, K)
-        variances = _pooled(variances, mass) if shared else variances
-        constant = -0.5 * width * (2 * math.pi * variances).log()
-        density = torch.addcmul(constant[..., None], squared, (-0.5 / variances)[..., None])
-        return _Fit(mass, lambda: shares @ x, variances, density)
+        variances = _pooled(variances, weights) if shared else variances
+        constant = weights.log() - 0.5 * width * (2 * math.pi * variances).log()
+        log_joint = torch.addcmul(constant[..., None], squared, (-0.5 / variances)[..., None])
+        return _Fit(weights, lambda: shares @ x, variances, log_joint)
 
     def to_token(chosen: Tensor) -> Tensor:
         return _apart(squares, chosen, gram.take_along_dim(chosen[:, None, None], 1).squeeze(1))
@@ -192,15 +191,16 @@ def _diagonal(x: Tensor, mask: Tensor, floor: float) -> _Space:
     to_mean = squares - 2 * (mean @ x.mT).squeeze(1) + mean.square().sum(2)
 
     def refit(owners: Tensor, shared: bool) -> _Fit:
-        mass, shares = _shares(owners)
+        weights, shares = _shares(owners)
         means = shares @ x  # (B, K, D)
         variances = torch.addcmul(shares @ second, means, means, value=-1).clamp_min_(floor)
-        variances = _pooled(variances, mass) if shared else variances
+        variances = _pooled(variances, weights) if shared else variances
         scaled = means / variances
-        constant = torch.addcmul(variances.log(), means, scaled).sum(2, keepdim=True)  # (B, K, 1)
-        linear = torch.baddbmm(constant + width * math.log(2 * math.pi), scaled, x.mT, beta=-0.5)
-        density = linear.baddbmm_(variances.reciprocal(), second.mT, alpha=-0.5)
-        return _Fit(mass, lambda: means, variances, density)
+        terms = torch.addcmul(variances.log(), means, scaled).sum(2)  # (B, K)
+        constant = weights.log() - 0.5 * (terms + width * math.log(2 * math.pi))
+        log_joint = torch.baddbmm(constant[..., None], scaled, x.mT)
+        log_joint.baddbmm_(variances.reciprocal(), second.mT, alpha=-0.5)
+        return _Fit(weights, lambda: means, variances, log_joint)
 
     def to_token(chosen: Tensor) -> Tensor:
         return _apart(squares, chosen, (x.take_along_dim(chosen[:, None, None], 1) @ x.mT).squeeze(1))
@@ -239,23 +239,23 @@ def _apart(squares: Tensor, chosen: Tensor, inner: Tensor) -> Tensor:
 
 
 def _shares(owners: Tensor) -> tuple[Tensor, Tensor]:
-    """The mass (B, K) of each component, and the part (B, K, N) that each token has in it."""
+    """The weight (B, K) of each component, and the part (B, K, N) that each token has in it."""
     mass = owners.sum(2)
-    return mass, owners / mass.clamp_min(TINY)[..., None]
+    return mass / mass.sum(1, keepdim=True), owners / mass.clamp_min(TINY)[..., None]
 
 
-def _pooled(variances: Tensor, mass: Tensor) -> Tensor:
-    """The mean of the components' variances by mass, for each of them."""
-    weights = (mass / mass.sum(1, keepdim=True)).reshape(*mass.shape, *[1] * (variances.dim() - 2))
-    return (weights * variances).sum(1, keepdim=True).expand_as(variances)
+def _pooled(variances: Tensor, weights: Tensor) -> Tensor:
+    """The mean of the components' variances by weight, for each of them."""
+    parts = weights.reshape(*weights.shape, *[1] * (variances.dim() - 2))
+    return (parts * variances).sum(1, keepdim=True).expand_as(variances)
 
 
-def _expect(fit: _Fit, mask: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """The E-step (GCRDP, Eq. 2) at a temperature: responsibilities (B, K, N) and the objective (B,)."""
-    log_weights = (fit.mass / fit.mass.sum(1, keepdim=True)).log()  # -inf where a component is dead
-    scores = (log_weights[..., None] + fit.log_density) / temperature
+def _expect(log_joint: Tensor, mask: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """The E-step (GCRDP, Eq. 2) at a temperature: responsibilities (B, K, N) and the objective (B,). A component that
+    is dead has log_joint = -inf, and no responsibility."""
+    scores = log_joint / temperature
     greatest = scores.amax(1, keepdim=True)
-    owners = (scores - greatest).exp_()
+    owners = scores.sub_(greatest).exp_()
     total = owners.sum(1, keepdim=True)
     value = temperature * ((greatest + total.log()).squeeze(1) * mask).sum(1)
     return owners.mul_(mask[:, None] / total), value

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.mixture.params import Covariance
+
 Rows = NDArray[np.int64]
 
-BUDGET = 1 << 19  # float64 values of padded tokens in a batch (4 MiB): more falls out of the processor's cache
+BUDGETS: dict[Covariance, int] = {"spherical": 1 << 20, "diag": 1 << 19}
+"""Float64 values of padded tokens in a batch: 8 and 4 MiB. Smaller batches cost more calls; in larger ones the tokens,
+which `diag` reads at every step, fall out of the processor's cache."""
 
 
 def plan_batches(lengths: Rows, width: int, budget: int) -> list[Rows]:

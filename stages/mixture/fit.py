@@ -9,7 +9,7 @@ from torch import Tensor
 from cache.files import digest_bytes
 from cache.mixtures import MixtureRows
 from stages.em import Mixture, fit_mixture, shuffle_responsibilities, views_of
-from stages.mixture.batches import BUDGET, Rows, plan_batches
+from stages.mixture.batches import BUDGETS, Rows, plan_batches
 from stages.mixture.params import MixtureSection
 from stages.mixture.source import Source, read_tokens
 from stages.mixture.threads import side_by_side
@@ -30,7 +30,7 @@ def fit_items(source: Source, ids: list[str], section: MixtureSection, component
         _put(rows, items, mixture, owners, mask, views_of(tokens, mask, owners))
         return len(items), tokens.nbytes
 
-    for count, size in side_by_side(fit_batch, plan_batches(source.lengths, width, BUDGET)):
+    for count, size in side_by_side(fit_batch, plan_batches(source.lengths, width, BUDGETS[section.covariance])):
         reporter().advance(what, count, size / 1e6)
     reporter().finish(what)
     return rows

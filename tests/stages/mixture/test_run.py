@@ -97,7 +97,7 @@ def alone(tokens: np.ndarray, covariance: Any = "spherical") -> tuple[Any, torch
 def test_every_item_is_fitted_as_it_would_be_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, covariance: str
 ) -> None:
-    monkeypatch.setattr(fit, "BUDGET", 150)  # several batches, padded
+    monkeypatch.setitem(fit.BUDGETS, covariance, 150)  # several batches, padded
     run(asked := params(small(tmp_path), covariance=covariance))
     for modality, tokens in (("image", list(IMAGES)), ("text", [own[0] for own in TEXTS])):
         rows = kept(asked)[modality]

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cache.errors import DamagedError, MissingError
@@ -50,6 +52,12 @@ def test_an_items_text_is_its_first_caption_or_all_of_them_in_order(tmp_path):
         rows = caption_rows(text, ["r", "p"], told)
         assert [[captions[row] for row in own] for own in rows] == [expected, expected]
         assert [{text.ids[row] for row in own} for own in rows] == [{"r"}, {"p"}]
+
+
+def test_captions_count_by_their_number_and_not_by_their_place():
+    cache = SimpleNamespace(ids=["p", "q", "p", "p"], index=pa.table({"caption": [2, 4, 0, 1]}))
+    assert [rows.tolist() for rows in caption_rows(cache, ["q", "p"], "mean")] == [[1], [2, 3, 0]]
+    assert [rows.tolist() for rows in caption_rows(cache, ["q", "p"], "first")] == [[1], [2]]
 
 
 def test_everything_stands_in_manifest_order(world):

@@ -165,6 +165,21 @@ def test_a_run_that_died_goes_on_to_the_same_heads(tmp_path, monkeypatch, step):
     assert broken.ledger.read_bytes() == clean.ledger.read_bytes()
 
 
+def test_a_head_that_another_run_finished_meanwhile_is_not_fitted_again(tmp_path, monkeypatch):
+    params = build.params(tmp_path, ["cca"])
+    real, fits = stage._fit_into, []
+
+    def twice(*given):
+        real(*given)
+        monkeypatch.setattr(stage, "train_episode", lambda *_: fits.append(1))
+        real(*given)
+        monkeypatch.setattr(stage, "train_episode", train_episode)
+
+    monkeypatch.setattr(stage, "_fit_into", twice)
+    stage.run(params)
+    assert fits == []
+
+
 def test_the_history_is_that_of_the_trained_heads(tmp_path):
     params = build.params(tmp_path, TRAINED)
     stage.run(params)

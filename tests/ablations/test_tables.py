@@ -1,0 +1,47 @@
+"""The pages that quote results are what the committed results make them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from ablations.tables import BLOCKS, RESULTS, render, verdict
+
+BLOCK_CLIP = {"core20": 64.0, "core20-masked": 35.5}  # raw CLIP-like vectors, parity: measured before, see the docs
+
+
+@pytest.mark.parametrize("page", sorted(render()), ids=lambda path: path.name)
+def test_no_page_is_stale(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == render()[page]
+
+
+def main_figures(block: str) -> dict[tuple[str, int], float]:
+    """mAP on `target`, mean of both directions and over draws, in per cent, by method and shots."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for row in pq.read_table(RESULTS / f"{block}.parquet").to_pylist():
+        if (row["gallery"], row["metric"], row["direction"]) == ("target", "mAP", "mean"):
+            found.setdefault((row["method"], row["shots"]), []).append(100 * row["value"])
+    return {key: sum(values) / len(values) for key, values in found.items()}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_tables_and_scores_agree(block: str) -> None:
+    text = render()[RESULTS.parent / "results.md"]
+    assert not [value for value in main_figures(block).values() if f"{value:.1f}" not in text]
+
+
+@pytest.mark.parametrize("block", BLOCK_CLIP)
+def test_clip_reads_what_was_measured_before(block: str) -> None:
+    clip = {round(value, 9) for (method, _), value in main_figures(block).items() if method == "clip"}
+    assert len(clip) == 1
+    assert clip.pop() == pytest.approx(BLOCK_CLIP[block], abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "said"),
+    [(0.1, 0.04, "gap is ahead"), (-0.1, 0.04, "cca is ahead"), (0.1, 0.05, "not distinguishable")],
+)
+def test_nobody_is_ahead_without_a_corrected_interval(difference: float, p: float, said: str) -> None:
+    assert verdict({"a": "gap", "b": "cca", "difference": difference, "p_holm": p}) == said

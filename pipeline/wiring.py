@@ -8,6 +8,8 @@ every stage runs alone, and what it needs was made by the stages before it.
 from __future__ import annotations
 
 import importlib
+import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from cache.errors import MissingError, UserError
 from cache.files import digest_file, digest_of, read_about, read_json
 from cache.shards import is_whole
 from cache.store import folder_of, read_ledger
+from pipeline.params import leaves, read_values
 from pipeline.setting import Setting
 from stages.evaluate.params import EvaluateParams
 from stages.extract.params import ExtractParams
@@ -25,6 +28,9 @@ from stages.mixture.params import MixtureParams
 from stages.report.params import ReportParams
 from stages.split.params import SplitParams
 from stages.train.params import TrainParams
+
+
+STAGE_ONE = ("encoder", "ingest", "extract")  # the parts of params.yaml, beside the dataset, that features depend on
 
 
 @dataclass(frozen=True)
@@ -104,17 +110,19 @@ def _gap_under_dvc(setting: Setting, stage: Stage) -> str:
 
 
 def _gap_at_the_prompt(setting: Setting, stage: Stage) -> str:
-    """What to say at the prompt, where a costly artefact is missing."""
-    dataset = setting.params.dataset
-    flags = f"--dataset {dataset}" + (
-        "" if setting.params.encoder == "lite0-minilm" else f" --encoder {setting.params.encoder}"
-    )
-    heads = setting.params.extract.heads
-    flags += f" --heads {heads}" if heads else ""
-    return (
-        f"{dataset}: no features of {setting.label} made with these parameters stand; "
-        f"run 'python -m pipeline {stage.name} {flags}'"
-    )
+    """What to say at the prompt, where a costly artefact is missing: the command that makes it, with every flag."""
+    command = " ".join(["python -m pipeline", stage.name, f"--dataset {setting.params.dataset}", *_changes(setting)])
+    return f"{setting.params.dataset}: no features of {setting.label} made with these parameters stand; run '{command}'"
+
+
+def _changes(setting: Setting) -> list[str]:
+    """The keys of stage one that differ from params.yaml, as -S flags."""
+    shipped = dict(leaves(read_values(setting.places.root / "params.yaml")))
+    present = leaves(setting.params.model_dump(by_alias=True))
+    changed = ((key, value) for key, value in present if value != shipped.get(key))
+    return [
+        f"-S {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in changed if key.split(".")[0] in STAGE_ONE
+    ]
 
 
 # --- what each stage is made of -------------------------------------------------------------------------------------

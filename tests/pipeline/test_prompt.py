@@ -80,6 +80,12 @@ def test_train_without_features_names_the_command(tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
+def test_the_command_that_is_named_repeats_the_flags_that_matter(extracted: Path) -> None:
+    done = pipeline(extracted, "train", "--precision", "bf16", "-S", "train.gap.steps=3", "--seeds", "1")
+    named = """run 'python -m pipeline extract --dataset table -S 'extract.precision="bf16"''"""
+    assert done.stderr.splitlines()[-1].endswith(named)
+
+
 def test_clip_is_refused_where_towers_share_no_space(extracted: Path) -> None:
     done = pipeline(extracted, "train", "--shots", "1", "--method", "clip")
     assert done.returncode in (1, 2)

@@ -29,7 +29,6 @@ from stages.report.params import ReportParams
 from stages.split.params import SplitParams
 from stages.train.params import TrainParams
 
-
 STAGE_ONE = ("encoder", "ingest", "extract")  # the parts of params.yaml, beside the dataset, that features depend on
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,26 +113,27 @@ def write_table(target: Path, table: pa.Table, about: dict[str, str]) -> None:
     write_through(target, lambda part: pq.write_table(table, part, write_page_checksum=True, compression="zstd"))
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a Parquet file, or some of its columns, with its page checksums verified."""
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a Parquet file is read into one line for a person."""
     try:
-        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+        yield
     except FileNotFoundError as error:
         raise MissingError(f"{path}: no such file") from error
     except (OSError, pa.ArrowException) as error:
         raise DamagedError(
             f"{path}: cannot be read ({one_line(error)}); delete it and run the command that makes it"
         ) from error
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file, or some of its columns, with its page checksums verified; MissingError or DamagedError."""
+    with _reading(path):
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
 
 
 def read_about(path: Path) -> dict[str, str]:
-    """The metadata that write_table put into a Parquet file, without reading its rows."""
-    try:
+    """The metadata that write_table put into a Parquet file, without its rows; MissingError or DamagedError."""
+    with _reading(path):
         metadata = pq.read_schema(path).metadata or {}
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file") from error
-    except (OSError, pa.ArrowException) as error:
-        raise DamagedError(
-            f"{path}: cannot be read ({one_line(error)}); delete it and run the command that makes it"
-        ) from error
     return {k.decode(): v.decode() for k, v in metadata.items() if k != b"ARROW:schema"}

@@ -200,6 +200,16 @@ def require_whole(folder: Path, remedy: str) -> None:
         raise MissingError(f"{shown(folder)}: unfinished, {missing[0]}{rest} to come; run '{remedy}', which goes on")
 
 
+def require_sound(folder: Path) -> None:
+    """Read every byte of a folder's files; DamagedError, one line with the remedy, unless they are as recorded.
+
+    For a stage about to keep numbers made of them: their key would vouch for wrong ones for ever after.
+    """
+    for name, line in recorded(folder).items():
+        if problem := _problem(folder, line, hashes=True):
+            raise _damaged(folder, problem, name, command_of(folder))
+
+
 def folder_digest(folder: Path) -> str:
     """One digest for all files of a folder: that of its shards.jsonl, 32 hex digits."""
     return digest_file(folder / RECORD)

@@ -30,6 +30,8 @@ def run(params: MixtureParams) -> None:
     content = _content(params, features, ids, components)
     folder = folder_of(params.store, "mixtures", make_key("mixtures", content))
     if not shards.is_whole(folder):
+        for source in sources:
+            shards.require_sound(source.cache.path)
         with lock(params.store, "mixtures", folder.name, params.wait_for_lock, reporter().say):
             shards.begin(folder, {"content": content}, FILES)
             _fill(folder, params, sources, ids, components)

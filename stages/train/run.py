@@ -65,12 +65,21 @@ def _folder(params: TrainParams, job: Job) -> Path:
 
 def _train(params: TrainParams, jobs: list[Job], items: Items) -> None:
     missing = {job.key: job for job in jobs if not shards.is_whole(_folder(params, job))}
+    if missing:
+        _require_sound(params, items)
     reporter().start(WORK, len(missing))
     for job in missing.values():
         with lock(params.store, "heads", job.key, params.wait_for_lock, reporter().say):
             _fit_into(params, job, items)
         reporter().advance(WORK, 1)
     reporter().finish(WORK)
+
+
+def _require_sound(params: TrainParams, items: Items) -> None:
+    """Refuse to fit on damaged features or mixtures: every byte is read, once a run that has something to fit."""
+    for rows, key in items.keys.items():
+        kind = "mixtures" if rows == "mixtures" else "features"
+        shards.require_sound(folder_of(params.store, kind, key))
 
 
 def _fit_into(params: TrainParams, job: Job, items: Items) -> None:

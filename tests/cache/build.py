@@ -66,6 +66,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file under a folder, by its path there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def flip_bit(path: Path, at: float = 0.5) -> None:
     """Turn one bit of a file over, somewhere in it."""
     data = bytearray(path.read_bytes())

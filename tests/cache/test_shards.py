@@ -188,6 +188,18 @@ def test_another_error_of_the_system_is_not_taken_for_a_full_disk(folder: Path) 
         raise PermissionError(errno.EACCES, "denied")
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_about_to_be_computed_with_is_read_byte_by_byte(folder: Path, name: str) -> None:
+    write_features(folder, "text")
+    shards.require_sound(folder)
+    flip_bit(folder / name)
+    with pytest.raises(DamagedError) as caught:
+        shards.require_sound(folder)
+    what = {ABOUT: "the folder"}.get(name, "this part" if name.startswith("part-") else "this file")
+    assert str(caught.value).startswith(f"store/features/{folder.name}/{name}: its content has digest ")
+    assert str(caught.value).endswith(f"; run 'verify --repair', then 'extract' writes only {what} again")
+
+
 @pytest.mark.parametrize("name", FILES[1:])
 def test_a_flipped_bit_is_found_by_its_hash_and_only_that_file_is_made_again(
     folder: Path, clean: dict[str, bytes], name: str

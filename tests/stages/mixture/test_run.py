@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cache import shards
-from cache.errors import BusyError, ParamsError, UserError
+from cache.errors import BusyError, DamagedError, ParamsError, UserError
 from cache.mixtures import MixtureRows, read_mixture
 from cache.store import folder_of, lock, read_ledger
 from stages.em import fit_mixture, views_of
@@ -20,6 +20,7 @@ from stages.mixture import fit
 from stages.mixture.params import MixtureParams, MixtureSection
 from stages.mixture.run import run
 from stages.progress import Silent, report_to
+from tests.cache.build import flip_bit, tree
 from tests.stages.small_features import Place, place
 
 IDS = ["e", "a", "d", "b", "c"]
@@ -240,6 +241,24 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
         pytest.raises(BusyError, match="is writing here since"),
     ):
         run(replace(asked))
+
+
+@pytest.mark.parametrize("rows", ["image", "text"])
+def test_a_flipped_bit_in_the_features_stops_what_must_be_fitted_and_is_not_looked_for_where_nothing_must(
+    tmp_path: Path, rows: str
+) -> None:
+    run(asked := params(here := small(tmp_path)))
+    before = tree(here.store)
+    folder = folder_of(here.store, "features", read_ledger(here.features).find(rows=rows).key)
+    flip_bit(folder / "part-00000.h5")
+    damaged = tree(here.store)
+    run(asked)
+    with pytest.raises(DamagedError, match="then 'extract' writes only this part again"):
+        run(params(here, components=2))
+    assert tree(here.store) == damaged
+    flip_bit(folder / "part-00000.h5")
+    run(params(here, components=2))
+    assert before.items() < tree(here.store).items()
 
 
 def test_people_are_warned_where_the_mixtures_have_collapsed(tmp_path: Path, heard: Heard) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cache import shards
 from cache.episodes import read_episodes, write_episodes
-from cache.errors import UsageError
+from cache.errors import DamagedError, UsageError
 from cache.features import Modality
 from cache.files import digest_file
 from cache.heads import HEAD
@@ -23,9 +23,11 @@ from stages.train import run as stage
 from stages.train.episode import train_episode
 from stages.train.methods import METHODS
 from stages.train.params import TrainParams
+from tests.cache.build import flip_bit, tree
 from tests.stages.train import build
 
 TRAINED = ["cca", "gap", "gcrdp"]
+PART = "part-00000.h5"
 
 
 class Listener(progress.Silent):
@@ -124,6 +126,27 @@ def test_a_second_run_trains_nothing_and_says_the_same(tmp_path, listener):
     before = (listener.trained, params.ledger.read_bytes(), params.history.read_bytes())
     stage.run(params)
     assert (listener.trained, params.ledger.read_bytes(), params.history.read_bytes()) == before
+
+
+@pytest.mark.parametrize("rows", ["image", "text", "mixtures"])
+def test_a_flipped_bit_in_what_is_read_stops_what_must_be_fitted_and_hinders_nothing_else(tmp_path, rows):
+    params = build.params(tmp_path, TRAINED)
+    stage.run(params)
+    key = load_items(params.store, params.manifest, params.features, params.mixtures, "first").keys[rows]
+    kind, name, command = ("mixtures", "text.h5", "mixture") if rows == "mixtures" else ("features", PART, "extract")
+    path = folder_of(params.store, kind, key) / name
+    flip_bit(path)
+    damaged = tree(params.store)
+    stage.run(params)
+    other = with_methods(params, TRAINED, theta=0.5)
+    with pytest.raises(DamagedError) as caught:
+        stage.run(other)
+    assert name in str(caught.value)
+    assert f"; run 'verify --repair', then '{command}' writes only this " in str(caught.value)
+    assert tree(params.store) == damaged
+    flip_bit(path)
+    stage.run(other)
+    assert len(read_ledger(params.ledger).keys) == len(build.DRAWN) * len(TRAINED)
 
 
 def test_theta_trains_gcrdp_again_and_changing_it_back_nothing(tmp_path, listener):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import typer
 
@@ -13,7 +14,6 @@ from stages.progress import report_to
 app = typer.Typer(
     name="pipeline",
     help="Few-shot cross-modal retrieval on cached CLIP tokens: extract once, then train light heads.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,7 +25,9 @@ for group in (stages, catalogue, store):
 def main() -> None:
     """Run the command line: exit 0 done, 1 failed, 2 wrong use."""
     report_to(ConsoleReporter())
-    sys.exit(guarded(lambda: app(prog_name="python -m pipeline"), debug="--debug" in sys.argv))
+    arguments = sys.argv[1:] or ["--help"]
+    run = partial(app, arguments, prog_name="python -m pipeline", standalone_mode=False)
+    sys.exit(guarded(run, debug="--debug" in arguments))
 
 
 if __name__ == "__main__":

@@ -146,6 +146,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     """An error as one line for a person, and the exit code that goes with it."""
     if isinstance(error, UserError):
         return str(error), error.exit_code
+    if hasattr(error, "format_message"):  # typer's own: an unknown command or flag, a value of the wrong type
+        return f"{str(error.format_message()).rstrip('.')}; see 'python -m pipeline --help'", 2
     if isinstance(error, KeyboardInterrupt):
         return "stopped; what was finished is kept, and the same command goes on from there", 130
     if isinstance(error, OSError) and error.strerror:

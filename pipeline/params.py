@@ -110,12 +110,21 @@ def _explain(error: ValidationError) -> str:
     """The first fault of a validation as one clause: which key, what it is, what it may be."""
     faults = error.errors(include_url=False)
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])  # a misspelt key is missing, too
-    key = ".".join(str(part) for part in fault["loc"] if not _is_union_tag(part))
+    key = _key(fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"no key '{key}'{nearest(key, known_keys(Params))}"
     if fault["type"] == "missing":
         return f"key '{key}' is missing; the shipped params.yaml has every key"
-    return f"{key} is {fault['input']!r}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+    if fault["type"] == "model_type":
+        return f"{key} is {fault['input']!r}; it is a section, with keys of its own"
+    branches = [f["msg"].removeprefix("Input should be ") for f in faults if _key(f["loc"]) == key]
+    said = f"input should be {' or '.join(branches)}" if len(branches) > 1 else fault["msg"]
+    return f"{key} is {fault['input']!r}; {said[:1].lower()}{said[1:]}"
+
+
+def _key(loc: tuple[int | str, ...]) -> str:
+    """The dotted key of a fault's place."""
+    return ".".join(str(part) for part in loc if not _is_union_tag(part))
 
 
 def _is_union_tag(part: int | str) -> bool:
@@ -123,11 +132,14 @@ def _is_union_tag(part: int | str) -> bool:
     return isinstance(part, str) and (part in {"str", "float", "constrained-float"} or "[" in part)
 
 
-def load_params(path: Path, overlays: Sequence[Path], changes: Sequence[tuple[str, Any]]) -> Params:
-    """params.yaml, then the overlays in order, then single changes; each is checked, so that an error names it."""
+Changes = Sequence[tuple[str, Any]]
+
+
+def load_params(path: Path, overlays: Sequence[Path], changes: Changes, flags: Changes = ()) -> Params:
+    """params.yaml, the overlays in order, -S, the named flags; each is checked, so that an error names its source."""
     values = read_values(path)
     params = validate(values, path.name)
-    layers = [(read_overlay(overlay), overlay.name) for overlay in overlays] + [(list(changes), "-S")]
+    layers = [(read_overlay(overlay), overlay.name) for overlay in overlays] + [(changes, "-S"), (flags, "flags")]
     for layer, source in layers:
         values = override(values, layer, source)
         params = validate(values, source)

@@ -17,6 +17,7 @@ from pipeline.params import leaves
 from stages.stats import support_interval
 
 Row = dict[str, str | int | float | None]
+Cell = dict[tuple[str, str], dict[int, list[float]]]  # metric and direction -> seed -> a figure a class split
 
 METRICS = ("mAP", "macro-mAP", "P@1", "recall@10")
 
@@ -81,23 +82,32 @@ def _flat(value: Any) -> str | int | float | None:
 
 
 def score_rows(path: Path) -> list[Row]:
-    """Methods by shots on the gallery `target`, in per cent: the mean of both directions, each direction, its kin.
+    """Methods by shots on the main gallery, in per cent: the mean of both directions, each direction, its kin.
 
-    `±` is half the 95 % support interval of mAP (over seeds, Student's t), and empty for one draw.
+    The main gallery is `target`, or the first there is. `±` is half the 95 % support interval of mAP: over seeds,
+    each the mean of its class splits; empty for one seed.
     """
     table = read_table(path)
-    table = table.filter(pc.equal(table["gallery"], "target"))
-    found: dict[tuple[str, str, int], dict[tuple[str, str], list[float]]] = {}
+    table = table.filter(pc.equal(table["gallery"], main_gallery(table)))
+    found: dict[tuple[str, str, int], Cell] = {}
     for row in table.to_pylist():
         cell = found.setdefault((row["method"], row["variant"], row["shots"]), {})
-        cell.setdefault((row["metric"], row["direction"]), []).append(100 * row["value"])
+        seeds = cell.setdefault((row["metric"], row["direction"]), {})
+        seeds.setdefault(row["seed"], []).append(100 * row["value"])
     order = {name: index for index, name in enumerate(dict.fromkeys(["chance", *table["method"].to_pylist()]))}
     keys = sorted(found, key=lambda k: (k[2], order[k[0]], k[1]))
     return [_score_row(key, found[key]) for key in keys]
 
 
-def _score_row(key: tuple[str, str, int], values: dict[tuple[str, str], list[float]]) -> Row:
+def main_gallery(table: Any) -> str:
+    """The gallery that a table of scores is about: `target`, or the first there is."""
+    names = table["gallery"].unique().to_pylist()
+    return "target" if "target" in names else str(names[0])
+
+
+def _score_row(key: tuple[str, str, int], cell: Cell) -> Row:
     """One row of the table of scores."""
+    values = {name: [float(np.mean(own)) for own in seeds.values()] for name, seeds in cell.items()}
     method, variant, shots = key
     name = method if variant == "default" else f"{method} ({variant})"
     main = values["mAP", "mean"]

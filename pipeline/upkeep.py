@@ -23,7 +23,7 @@ WITH_KEYS = ("extract", "mixture", "train")
 def repair(setting: Setting) -> None:
     """Drop what is damaged from the store's records, so that its stage makes just that again."""
     for name in repair_store(setting.places.store):
-        reporter().say(f"{name}: dropped; its stage makes it again")
+        reporter().say(name)
 
 
 def mend(setting: Setting) -> None:
@@ -42,7 +42,7 @@ def mend(setting: Setting) -> None:
         if path in gaps and _made_again(tracked, name, path):
             gaps.discard(path)
     for path in gaps:
-        reporter().say(f"{path}: made with other parameters, dropped")
+        reporter().say(f"{path}: made from other inputs than stand now, dropped; DVC runs its stage")
         path.unlink()
 
 
@@ -56,6 +56,18 @@ def _made_again(tracked: Setting, name: str, path: Path) -> bool:
     except MissingError:
         return False
     return True
+
+
+def outdated(setting: Setting) -> list[str]:
+    """The stages whose artefact under data/ was made from a file that has changed since, which DVC does not see.
+
+    Such a file (a user's table, heads, weights) lies outside dvc.yaml. Later stages follow by themselves."""
+    tracked = replace(setting, places=replace(setting.places, stage="outdated"))
+    for name in ("ingest", "extract"):
+        path = tracked.places.to_write(STAGES[name].artefacts(tracked)[0])
+        if path.exists() and stamped(path) != STAGES[name].stamp(tracked):
+            return [name]
+    return []
 
 
 def _gaps(setting: Setting, folder: str) -> list[Finding]:

@@ -18,7 +18,7 @@ from typing import Any
 from cache.errors import MissingError, UserError
 from cache.files import digest_file, digest_of, read_about, read_json
 from cache.shards import is_whole
-from cache.store import folder_of, read_ledger
+from cache.store import KINDS_VERSION, folder_of, read_ledger
 from pipeline.params import leaves, read_values
 from pipeline.setting import Setting
 from stages.evaluate.params import EvaluateParams
@@ -27,6 +27,7 @@ from stages.ingest.params import IngestParams
 from stages.mixture.params import MixtureParams
 from stages.report.params import ReportParams
 from stages.split.params import SplitParams
+from stages.train.methods import find as find_method
 from stages.train.params import TrainParams
 
 STAGE_ONE = ("encoder", "ingest", "extract")  # the parts of params.yaml, beside the dataset, that features depend on
@@ -71,12 +72,10 @@ def keys_stand(setting: Setting, path: Path) -> bool:
 def locate(setting: Setting, name: str) -> Path | None:
     """The artefact of a stage that was made with the present parameters, where one stands whole."""
     stage = STAGES[name]
-    first, *others = stage.artefacts(setting)
     wanted = stage.stamp(setting)
-    for index, path in enumerate(setting.places.to_read(first)):
-        beside = [setting.places.to_read(other)[index] for other in others]
-        if stamped(path) == wanted and all(p.exists() for p in beside) and keys_stand(setting, path):
-            return path
+    for together in zip(*map(setting.places.to_read, stage.artefacts(setting)), strict=True):
+        if all(stamped(path) == wanted for path in together) and keys_stand(setting, together[0]):
+            return together[0]
     return None
 
 
@@ -104,7 +103,7 @@ def _gap_under_dvc(setting: Setting, stage: Stage) -> str:
     """What to say under DVC, where an earlier stage's artefact is missing, stale, or names what the store lacks."""
     path = setting.places.to_write(stage.artefacts(setting)[0])
     if not path.exists() or stamped(path) != stage.stamp(setting):
-        return f"{path}: missing, or made with other parameters; run 'dvc repro {stage.name}'"
+        return f"{path}: missing, or made from other inputs; run 'make repro', or 'dvc repro -f {stage.name}'"
     return f"{path}: names what the store lacks; run 'python -m pipeline verify --mend'"
 
 
@@ -153,18 +152,29 @@ def _features(setting: Setting) -> Path:
 
 def _ingest_stamp(setting: Setting) -> str:
     params, section = setting.params, setting.params.ingest
-    table = None
     if params.dataset == "table":
-        table = [section.table.model_dump(), _file_digest(setting, section.table.path)]
-    limit = section.max_per_class if params.dataset == "openmoji" else None
-    return digest_of(["ingest", params.dataset, section.root, section.captions == "join", limit, table])
+        own = [section.table.model_dump(), _file_digest(setting, section.table.path)]
+    elif params.dataset == "openmoji":
+        own = [section.max_per_class]
+    else:
+        own = [_file_digest(setting, f"{section.root}/{params.dataset}")]
+    return digest_of(["ingest", params.dataset, section.root, section.captions == "join", own])
 
 
 def _extract_stamp(setting: Setting) -> str:
     section = setting.params.extract
     kept = section.model_dump(exclude={"workers", "backend", "batch", "rows_per_shard", "weights", "heads"})
     files = [_file_digest(setting, section.weights), _file_digest(setting, section.heads)]
-    return digest_of(["extract", read_about(_manifest(setting))["digest"], setting.params.encoder, kept, files])
+    return digest_of(
+        [
+            "extract",
+            KINDS_VERSION["features"],
+            read_about(_manifest(setting))["digest"],
+            setting.params.encoder,
+            kept,
+            files,
+        ]
+    )
 
 
 def _split_stamp(setting: Setting) -> str:
@@ -174,12 +184,29 @@ def _split_stamp(setting: Setting) -> str:
 
 def _mixture_stamp(setting: Setting) -> str:
     params = setting.params
-    return digest_of(["mixture", _keys(_features(setting)), params.mixture.model_dump(), params.ingest.captions])
+    return digest_of(
+        [
+            "mixture",
+            KINDS_VERSION["mixtures"],
+            _keys(_features(setting)),
+            params.mixture.model_dump(),
+            params.ingest.captions,
+        ]
+    )
 
 
 def _train_stamp(setting: Setting) -> str:
-    inputs = [_split_stamp(setting), _mixture_stamp(setting)]
-    return digest_of(["train", inputs, setting.params.train.model_dump()])
+    inputs = [_split_stamp(setting), _mixture_stamp(setting) if _uses_views(setting) else None]
+    return digest_of(["train", KINDS_VERSION["heads"], inputs, setting.params.train.model_dump()])
+
+
+def _uses_views(setting: Setting) -> bool:
+    """Whether a method that is to run reads component views: only then is a mixture fitted on the way."""
+    return any(find_method(name).uses_views for name in setting.params.train.methods)
+
+
+def _mixtures(setting: Setting) -> Path | None:
+    return require(setting, "mixture") if _uses_views(setting) else None
 
 
 def _evaluate_stamp(setting: Setting) -> str:
@@ -262,7 +289,7 @@ def _train_params(setting: Setting, stamp: str) -> TrainParams:
         store=setting.places.store,
         manifest=_manifest(setting),
         features=_features(setting),
-        mixtures=require(setting, "mixture"),
+        mixtures=_mixtures(setting),
         episodes=require(setting, "split"),
         ledger=_out(setting, "train"),
         history=_out(setting, "train", 1),
@@ -282,7 +309,7 @@ def _evaluate_params(setting: Setting, stamp: str) -> EvaluateParams:
         store=setting.places.store,
         manifest=_manifest(setting),
         features=_features(setting),
-        mixtures=require(setting, "mixture"),
+        mixtures=_mixtures(setting),
         episodes=require(setting, "split"),
         heads=require(setting, "train"),
         scores=_out(setting, "evaluate"),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {"pipeline": 2, "stages": 1, "cache": 0}
@@ -43,6 +44,27 @@ def test_no_stage_imports_another(stage: str) -> None:
         if ".".join(name.split(".")[:2]) in others
     }
     assert not found
+
+
+def files_read(stage: str) -> set[str]:
+    """The files that a stage's code consists of, as far as they lie outside its own folder and cache/."""
+    todo, seen = [p for p in sources(f"stages/{stage}") if p.name != "__init__.py"], set()
+    while todo:
+        path = todo.pop()
+        for name in imports(path):
+            file = ROOT / (name.replace(".", "/") + ".py")
+            if name.startswith("stages.") and file.is_file() and file not in seen:
+                seen.add(file)
+                todo.append(file)
+    names = {str(path.relative_to(ROOT)) for path in seen if f"stages/{stage}" not in str(path)}
+    return names - {"stages/progress.py", "stages/section.py"}  # change no number
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_reruns_a_stage_when_code_that_it_uses_changes(stage: str) -> None:
+    deps = set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"])
+    assert {f"stages/{stage}", "cache"} <= deps
+    assert files_read(stage) <= deps
 
 
 def test_cache_and_parameters_never_import_torch() -> None:

@@ -77,9 +77,9 @@ def gather(
         "extract.backend": backend,
     }
     changes = [parse_override(text) for text in assign or []]
-    changes += [(key, value) for key, value in named.items() if value is not None]
+    flags = [(key, value) for key, value in named.items() if value is not None]
     root = find_root(Path.cwd())
-    params = load_params(root / "params.yaml", overlay or [], changes)
+    params = load_params(root / "params.yaml", overlay or [], changes, flags)
     _know_names(params.dataset, params.encoder, params.train.methods)
     return Setting(params, find_places(root, params.store))
 

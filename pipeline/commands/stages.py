@@ -14,7 +14,7 @@ from pipeline.console import show
 from pipeline.setting import Setting
 from stages.progress import reporter
 
-SCORES_TITLE = "mAP and its kin in per cent, gallery `target`"
+SCORES_TITLE = "mAP and its kin in per cent, gallery `{}`"
 
 
 def register(app: typer.Typer) -> None:
@@ -77,7 +77,9 @@ def evaluate(setting: Setting, as_json: AsJson = False) -> None:
     """Heads + episodes -> scores."""
     from pipeline.tables import score_rows
 
-    show(score_rows(_refresh(setting, "evaluate")), as_json, SCORES_TITLE)
+    galleries = setting.params.evaluate.galleries
+    title = SCORES_TITLE.format("target" if "target" in galleries else galleries[0])
+    show(score_rows(_refresh(setting, "evaluate")), as_json, title)
 
 
 def report(setting: Setting) -> None:

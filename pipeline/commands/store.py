@@ -23,7 +23,7 @@ Key = Annotated[str | None, typer.Argument(help="A key, or its beginning; withou
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (info, verify, clean):
+    for command in (info, verify, outdated, clean):
         app.command(rich_help_panel="Store")(takes_setting(command))
 
 
@@ -51,6 +51,14 @@ def verify(
         show(upkeep.finding_rows(findings), as_json)
     upkeep.require_none(findings)
     reporter().say(f"{setting.places.store}: whole")
+
+
+def outdated(setting: Setting) -> None:
+    """Name the stage whose inputs outside dvc.yaml (a table, heads, weights) changed since: `dvc repro -f -s` it."""
+    from pipeline import upkeep
+
+    for name in upkeep.outdated(setting):
+        print(name)
 
 
 def clean(setting: Setting, unused: Unused = False, as_json: AsJson = False) -> None:

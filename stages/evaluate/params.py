@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from stages.section import Section
-
-Gallery = Literal["target", "rest", "all"]
+from stages.section import Gallery as Gallery
+from stages.section import Section, twice
 
 
 class EvaluateSection(Section):
@@ -18,6 +16,13 @@ class EvaluateSection(Section):
 
     galleries: list[Gallery] = Field(min_length=1)
     draws: int = Field(ge=100)
+
+    @field_validator("galleries")
+    @classmethod
+    def _each_once(cls, galleries: list[Gallery]) -> list[Gallery]:
+        if again := twice([str(name) for name in galleries]):
+            raise ValueError(f"'{again}' stands twice, name each gallery once")
+        return galleries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +36,7 @@ class EvaluateParams:
     store: Path
     manifest: Path
     features: Path
-    mixtures: Path
+    mixtures: Path | None
     episodes: Path
     heads: Path
     scores: Path

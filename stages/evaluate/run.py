@@ -35,9 +35,9 @@ def run(params: EvaluateParams) -> None:
     results = list(_results(params.store, tasks, items))
     about = {"dataset": params.dataset, "encoder": params.label, "features": items.keys["image"]}
     _warn_of_gaps(results, episodes, params.section.galleries)
-    write_scores(params.scores, score_rows(results, about), params.made_from)
+    write_json(params.metrics, {"made_from": params.made_from, **summarise(results, params.section.draws)})
     write_queries(params.queries, query_table(results, about), params.made_from)
-    write_json(params.metrics, summarise(results, params.section.draws))
+    write_scores(params.scores, score_rows(results, about), params.made_from)
 
 
 def _require_tasks(path: Path, ledger: Ledger, tasks: list[Task]) -> None:

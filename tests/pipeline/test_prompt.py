@@ -108,6 +108,11 @@ def test_clip_is_refused_where_towers_share_no_space(extracted: Path) -> None:
         (("train", "--shots", "one"), 2, "--shots one: expected numbers"),
         (("split", "--shots", "40"), 2, "split.shots asks for 40 pairs"),
         (("info", "zzzz"), 2, "0 keys begin with 'zzzz'"),
+        (("trian",), 2, "No such command 'trian'"),
+        (("train", "--seeds", "x"), 2, "Invalid value for '--seeds'"),
+        (("train", "--shots", "-1"), 2, "flags: split.shots.0 is -1"),
+        (("train", "-S", "mixture.temperature=hot"), 2, "should be 'auto' or a valid number"),
+        (("train", "-S", "train.gcrdp=3"), 2, "train.gcrdp is 3; it is a section, with keys of its own"),
     ],
 )
 def test_wrong_use_is_one_line_and_an_exit_code(
@@ -116,6 +121,7 @@ def test_wrong_use_is_one_line_and_an_exit_code(
     before = files_of(extracted / "data/store")
     done = pipeline(extracted, *arguments)
     lines = done.stderr.splitlines()
+    assert len(lines) == 1
     assert done.returncode == code, done.stderr
     assert message in lines[-1]
     assert "Traceback" not in done.stderr
@@ -160,3 +166,52 @@ def test_clean_removes_what_no_ledger_names(extracted: Path) -> None:
     done = pipeline(extracted, "train", "--shots", "1")
     assert "stands" in done.stderr
     assert json.loads(pipeline(extracted, "clean", "--json").stdout) == []
+
+
+def test_results_of_another_run_are_never_mixed_in(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "two")
+    pipeline(folder, "extract")
+    pipeline(folder, "evaluate", "--shots", "1")
+    results = folder / "runs/results"
+    first = {name: (results / name).read_bytes() for name in ("history.parquet", "metrics.json", "scores.parquet")}
+    pipeline(folder, "evaluate", "--shots", "0")
+    stale = (results / "metrics.json").read_bytes()
+    pipeline(folder, "evaluate", "--shots", "1")
+    (results / "metrics.json").write_bytes(stale)
+    pipeline(folder, "evaluate", "--shots", "1")
+    assert {name: (results / name).read_bytes() for name in first} == first
+
+
+def test_an_edited_table_is_ingested_again(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "edited")
+    pipeline(folder, "extract")
+    table = folder / "data/raw/tiny/pairs.csv"
+    table.write_text(table.read_text().replace("a circle number 0 in colour", "another circle"))
+    rows = json.loads(pipeline(folder, "extract", "--json").stdout)
+    texts = [row for row in rows if row["rows"] == "text"]
+    assert texts[0]["count"] == 40
+    assert len(list((folder / "data/store/features").iterdir())) == 4  # the pictures and names stood
+
+
+def test_damaged_pictures_are_listed_and_the_run_goes_on(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "broken")
+    pictures = folder / "data/raw/tiny"
+    (pictures / "circle0.png").write_bytes((pictures / "circle0.png").read_bytes()[:60])
+    (pictures / "circle1.png").write_bytes(b"")
+    done = pipeline(folder, "extract", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 40 images could not be read and are left out" in done.stderr
+    assert {row["rows"]: row["failed"] for row in json.loads(done.stdout)} == {"image": 2, "text": 0, "name": 0}
+    assert pipeline(folder, "train", "--shots", "1").returncode == 0
+
+
+def test_class_splits_do_not_widen_the_support_interval(extracted: Path) -> None:
+    more = ("-S", "split.protocol=random", "-S", "split.halves=2", "--seeds", "1", "--shots", "0", "--method", "cca")
+    rows = json.loads(pipeline(extracted, "evaluate", *more, "--json").stdout)
+    assert [row["±"] for row in rows] == [None] * len(rows)
+
+
+def test_another_gallery_alone_is_shown(extracted: Path) -> None:
+    done = pipeline(extracted, "evaluate", "-S", "evaluate.galleries=[all]", "--method", "cca", "--shots", "1")
+    assert "gallery `all`" in done.stdout
+    assert "cca" in done.stdout

@@ -34,7 +34,7 @@ def rows() -> list[Row]:
 
 
 def _compared(folder: Path, name: str, count: int) -> Row:
-    encoder = load_encoder(EncoderChoice(name, None, None, "cpu", "fp32"))
+    encoder = load_encoder(EncoderChoice(name, None, None, "cpu", "fp32", folder))
     root, pictures = make_pictures(folder / name.replace("/", "-"), count)
     lanes = lanes_of("cpu", 1)
     ours = count / min(_seconds(lambda: _extract(encoder, root, pictures, lanes), time.perf_counter))

@@ -19,13 +19,15 @@ class Built:
     """An open_clip CustomTextCLIP (or CoCa) on the CPU in fp32, and what belongs to it.
 
     `preprocess` has the fields of open_clip's PreprocessCfg; `tokenizer` is one of open_clip's; `aligned` says
-    whether both towers share a space.
+    whether both towers share a space. `architecture` is what beside the weights decides the numbers, as plain JSON;
+    {} where the encoder's name says it all.
     """
 
     model: Any
     preprocess: dict[str, Any]
     tokenizer: Any
     aligned: bool
+    architecture: dict[str, Any]
 
 
 @contextmanager

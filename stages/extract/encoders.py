@@ -32,13 +32,17 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class EncoderChoice:
-    """Everything that names one encoder; can be sent to another process. `device` is auto, cpu, mps, cuda, cuda:1."""
+    """Everything that names one encoder; can be sent to another process. `device` is auto, cpu, mps, cuda, cuda:1.
+
+    A relative folder in the encoder's name lies under `home`.
+    """
 
     encoder: str
     weights: Path | None
     heads: Path | None
     device: str
     precision: Precision
+    home: Path
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,16 @@ class Tokenized:
 class Encoder:
     """A loaded encoder. `aligned`: pictures and texts share a space of width `joint`; else each has its tower's own.
 
-    `digest` is that of the weights. `pooling` says by which rule a tower's tokens make its pooled vector; "own" means
-    none that tokens behind the projection would obey. `context` is the most tokens of a text. `image_shape` is (P, D)
-    of a picture's tokens before the projection, `text_width` D of a text's, `raw_widths` D0 of both.
+    `digest` is that of the weights; `architecture` what beside them decides the numbers (see Built). `pooling` says by
+    which rule a tower's tokens make its pooled vector; "own" means none that tokens behind the projection would obey.
+    `context` is the most tokens of a text. `image_shape` is (P, D) of a picture's tokens before the projection,
+    `text_width` D of a text's, `raw_widths` D0 of both.
     """
 
     name: str
     aligned: bool
     digest: str
+    architecture: dict[str, Any]
     device: torch.device
     precision: Precision
     preprocess: Callable[[Image.Image], Tensor]
@@ -166,7 +172,7 @@ class Encoder:
 def load_encoder(choice: EncoderChoice) -> Encoder:
     """Load an encoder. UsageError for an unknown name or for contradictions, MissingError where files are not at
     hand, DamagedError or UserError where they are not what they should be: one line each."""
-    name = registry.parse(choice.encoder)
+    name = registry.placed(registry.parse(choice.encoder), choice.home)
     module, _, function = registry.loader(name).partition(":")
     device = find_device(choice.device)
     build = getattr(importlib.import_module(f"stages.extract.{module}"), function)
@@ -190,6 +196,7 @@ def _assemble(built: Built, choice: EncoderChoice, device: torch.device) -> Enco
         name=choice.encoder,
         aligned=built.aligned,
         digest=digest,
+        architecture=built.architecture,
         device=device,
         precision=choice.precision,
         preprocess=image_transform_v2(PreprocessCfg(**built.preprocess), is_train=False),

@@ -67,7 +67,7 @@ def build(name: EncoderName, weights: Path | None, heads: Path | None) -> Built:
         _load_text(model.text.transformer, files[f"{TEXT_FOLDER}/model.safetensors"])
         tokenizer = HFTokenizer(str(folder), context_length=CONTEXT)
     _put_heads(model, read_heads(heads) if heads else None)
-    return Built(model, dict(PREPROCESS), tokenizer, aligned=heads is not None)
+    return Built(model, dict(PREPROCESS), tokenizer, aligned=heads is not None, architecture={})
 
 
 def located(relative: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,8 @@ def build(name: EncoderName, weights: Path | None, heads: Path | None) -> Built:
     model = _create(name.model, tag)
     if checkpoint:
         _fill(model, name, checkpoint)
-    return Built(model, dict(model.visual.preprocess_cfg), open_clip.get_tokenizer(name.model), aligned=True)
+    tokenizer = open_clip.get_tokenizer(name.model)
+    return _built(model, tokenizer, config, tag)
 
 
 def build_from_hub(name: EncoderName, weights: Path | None, heads: Path | None) -> Built:
@@ -55,11 +57,31 @@ def build_from_folder(name: EncoderName, weights: Path | None, heads: Path | Non
     if checkpoint is None:
         raise MissingError(f"{folder}: none of {', '.join(CHECKPOINTS)} in this folder; put one there")
     schema = f"local-dir:{folder}"
-    model = _create(schema, read_json(folder / CONFIG).get("preprocess_cfg", {}))
+    config = read_json(folder / CONFIG)
+    preprocess = config.get("preprocess_cfg", {})
+    model = _create(schema, preprocess)
     _fill(model, name, checkpoint)
     with quietly():
         tokenizer = open_clip.get_tokenizer(schema)
-    return Built(model, dict(model.visual.preprocess_cfg), tokenizer, aligned=True)
+    return _built(model, tokenizer, config["model_cfg"], preprocess)
+
+
+def _built(model: Any, tokenizer: Any, config: dict[str, Any], preprocess: dict[str, Any]) -> Built:
+    """The model with its architecture: the same weights under another activation or pooling give other numbers."""
+    architecture = {"model": config, "quick_gelu": _quick_gelu(preprocess), "text": _library_config(model.text)}
+    return Built(model, dict(model.visual.preprocess_cfg), tokenizer, aligned=True, architecture=architecture)
+
+
+def _library_config(text: Any) -> dict[str, Any]:
+    """The configuration of a text tower that transformers builds, which lies outside open_clip's; {} for its own."""
+    if not hasattr(text, "config"):
+        return {}
+    told = json.loads(text.config.to_json_string())
+    return {key: value for key, value in told.items() if key not in ("_name_or_path", "transformers_version")}
+
+
+def _quick_gelu(preprocess: dict[str, Any]) -> bool:
+    return bool(preprocess.get("quick_gelu"))
 
 
 def _refuse_heads(name: EncoderName, heads: Path | None) -> None:
@@ -119,7 +141,7 @@ def _create(model: str, preprocess: dict[str, Any]) -> Any:
             model,
             load_weights=False,
             force_custom_text=True,
-            force_quick_gelu=bool(preprocess.get("quick_gelu")),
+            force_quick_gelu=_quick_gelu(preprocess),
             force_preprocess_cfg=merge_preprocess_dict({}, preprocess),
             pretrained_text=False,
         )

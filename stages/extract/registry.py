@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 from cache.errors import UsageError, nearest
+from cache.files import digest_of
 
 RANDOM = "none"  # the tag that asks for random, seeded weights
+LONGEST = 70  # characters of each text that a label is made of: file systems take names of 255 bytes
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,42 @@ def loader(name: EncoderName) -> str:
     return load
 
 
-def label(encoder: str, heads: str | None) -> str:
-    """What ledgers and scores call an encoder: its name, with `@<stem>` where a heads file is used."""
-    return f"{encoder}@{Path(heads).stem}" if heads else encoder
+def placed(name: EncoderName, home: Path) -> EncoderName:
+    """The name with the folder that it names, where it names one, as a path: a relative one lies under `home`."""
+    return replace(name, model=str(home / Path(name.model).expanduser())) if name.kind == "local-dir" else name
+
+
+def inputs_of(encoder: str, home: Path) -> list[Path]:
+    """The files that an encoder's name points to, sorted: those in the folder of `local-dir:`, hidden ones left out.
+
+    [] for the other forms, and where there is no such folder yet. UsageError for an unknown name.
+    """
+    name = placed(parse(encoder), home)
+    if name.kind != "local-dir":
+        return []
+    folder = Path(name.model)
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files if not any(p.startswith(".") for p in path.relative_to(folder).parts))
+
+
+def label(encoder: str, heads: str | None, weights: str | None = None) -> str:
+    """What ledgers, scores and paths call an encoder: its name, with `@<stem>` for a weights and for a heads file.
+
+    A relative path that leads nowhere but down: one part, two for `<model>/<tag>`, with all that is not plain written
+    as %XX, and a long text cut to its ends and a digest.
+    """
+    parts = [encoder] if ":" in encoder else encoder.split("/", 1)
+    stems = "".join(f"@{_safe(Path(file).stem)}" for file in (weights, heads) if file)
+    return "/".join(_safe(part) for part in parts) + stems
+
+
+def _safe(part: str) -> str:
+    """Any text as the name of one file or folder; different texts have different ones."""
+    quoted = re.sub(r"^\.", "%2E", quote(part, safe="+")) or "%"
+    if len(quoted) <= LONGEST:
+        return quoted
+    kept = (LONGEST - 10) // 2
+    return f"{quoted[:kept]}-{digest_of(part)[:8]}-{quoted[-kept:]}"
 
 
 @cache

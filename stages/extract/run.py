@@ -67,7 +67,7 @@ def choose(params: ExtractParams) -> EncoderChoice:
     """The encoder that the parameters ask for; its files are found from home."""
     section = params.section
     files = [params.home / Path(path).expanduser() if path else None for path in (section.weights, section.heads)]
-    return EncoderChoice(params.encoder, files[0], files[1], section.device, section.precision)
+    return EncoderChoice(params.encoder, files[0], files[1], section.device, section.precision, params.home)
 
 
 def about(params: ExtractParams, manifest: Manifest, encoder: Encoder) -> dict[str, Any]:
@@ -111,6 +111,7 @@ def encoder_about(encoder: Encoder, kind: RowKind) -> dict[str, Any]:
     return {
         "encoder": encoder.name,
         "weights": encoder.digest,
+        **({"architecture": encoder.architecture} if encoder.architecture else {}),
         "aligned": encoder.aligned,
         "precision": encoder.precision,
         "device": encoder.device.type,

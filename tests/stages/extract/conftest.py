@@ -41,7 +41,7 @@ def write_model(folder: Path, config: dict[str, Any]) -> Path:
 
 
 def choice_of(encoder: str, weights: Path | None = None, heads: Path | None = None) -> EncoderChoice:
-    return EncoderChoice(encoder, weights, heads, "cpu", "fp32")
+    return EncoderChoice(encoder, weights, heads, "cpu", "fp32", Path("nowhere"))
 
 
 @pytest.fixture(scope="session")

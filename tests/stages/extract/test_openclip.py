@@ -12,8 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cache.errors import MissingError, UsageError, UserError
+from cache.features import RowKind
+from cache.store import make_key
 from stages.extract import hub, openclip
 from stages.extract.encoders import Encoder, load_encoder
+from stages.extract.plan import cache_content
+from stages.extract.run import encoder_about
 from tests.stages.extract.conftest import TINY, choice_of, write_model
 
 TEXTS = ["a dog", "a photo of two children on a swing", "!!! snow!"]
@@ -187,6 +191,33 @@ def test_a_models_own_picture_size_is_kept(tmp_path: Path) -> None:
     made = load_encoder(choice_of(f"local-dir:{write_model(tmp_path / 'large', large)}"))
     assert made.preprocess_about["size"] == [48, 48]
     assert made.image_shape == (9, 32)
+
+
+def key_of(folder: Path, model: dict[str, Any], preprocess: dict[str, Any], kind: RowKind) -> str:
+    """The key of a cache by the model of a folder, whose configuration is written anew and whose weights stay."""
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": preprocess}))
+    encoder = load_encoder(replace(choice_of("local-dir:changing"), home=folder.parent))
+    return make_key("features", cache_content(kind, "rows", encoder_about(encoder, kind), "float16", "raw"))
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_an_architecture_that_no_weight_shows_changes_the_key(tmp_path: Path, kind: RowKind) -> None:
+    folder = write_model(tmp_path / "changing", TINY)
+    pooled = {**TINY, "vision_cfg": {**TINY["vision_cfg"], "pool_type": "avg"}}  # type: ignore[dict-item]
+    argued = {**TINY, "text_cfg": {**TINY["text_cfg"], "act_kwargs": {"approximate": "tanh"}}}  # type: ignore[dict-item]
+    plain = key_of(folder, TINY, {}, kind)
+    assert key_of(folder, TINY, {}, kind) == plain
+    others = [({**TINY, "quick_gelu": True}, {}), (TINY, {"quick_gelu": True}), (pooled, {}), (argued, {})]
+    assert len({plain, *(key_of(folder, model, preprocess, kind) for model, preprocess in others)}) == 5
+
+
+def test_a_relative_folder_is_found_from_home(tiny: Encoder, tiny_folder: Path, tmp_path: Path) -> None:
+    choice = choice_of(f"local-dir:{tiny_folder.name}")
+    made = load_encoder(replace(choice, home=tiny_folder.parent))
+    assert made.name == "local-dir:tiny"  # what keys and ledgers hold is the name as it was given
+    assert made.digest == tiny.digest
+    with pytest.raises(MissingError, match=f"^{tmp_path}/tiny: no open_clip_config.json in this folder"):
+        load_encoder(replace(choice, home=tmp_path))
 
 
 def test_a_folder_without_a_model_is_named(tiny_folder: Path, tmp_path: Path) -> None:

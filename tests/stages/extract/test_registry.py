@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cache.errors import UsageError
 from stages.extract import registry
-from stages.extract.registry import ENCODERS, label, loader, open_clip_models, parse
+from stages.extract.registry import ENCODERS, LONGEST, inputs_of, label, loader, open_clip_models, parse, placed
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -56,6 +58,56 @@ def test_a_label_shows_the_heads_file() -> None:
     assert label("lite0-minilm", "some/where/photos.safetensors") == "lite0-minilm@photos"
 
 
+def test_a_label_shows_the_weights_file() -> None:
+    assert label("ViT-B-32", None, "../mine/epoch 3.pt") == "ViT-B-32@epoch%203"
+    assert label("ViT-B-32", None, "../mine/epoch 4.pt") != label("ViT-B-32", None, "../mine/epoch 3.pt")
+    assert label("a", "h.st", "w.pt") == "a@w@h"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ViT-B-32/openai", "ViT-B-32/openai"),
+        ("ViT-B-32/../../x", "ViT-B-32/%2E.%2F..%2Fx"),
+        ("ViT-B-32/..", "ViT-B-32/%2E."),
+        ("local-dir:../x", "local-dir%3A..%2Fx"),
+        ("hf-hub:timm/ViT-B-16-SigLIP", "hf-hub%3Atimm%2FViT-B-16-SigLIP"),
+    ],
+)
+def test_a_label_is_a_path_that_leads_down(name: str, said: str) -> None:
+    assert label(name, None) == said
+
+
+NAMES = st.text(st.sampled_from("ab./:@%+~ é\0"), min_size=1, max_size=200)
+
+
+@given(NAMES, NAMES)
+def test_labels_of_whatever_text_are_safe_short_and_tell_texts_apart(one: str, other: str) -> None:
+    parts = label(one, None).split("/")
+    assert len(parts) <= 2
+    assert all(1 <= len(part) <= LONGEST and not part.startswith(".") for part in parts)
+    assert all(part.isascii() and not set(part) & set("/:@ \0") for part in parts)
+    assert (label(one, None) == label(other, None)) == (one == other)
+
+
+def test_a_relative_folder_lies_under_home(tmp_path: Path) -> None:
+    assert placed(parse("local-dir:models/x"), tmp_path).model == str(tmp_path / "models/x")
+    assert placed(parse("local-dir:/models/x"), tmp_path).model == "/models/x"
+    assert placed(parse("local-dir:~/x"), tmp_path).model == str(Path.home() / "x")
+    assert placed(parse("ViT-B-32/openai"), tmp_path) == parse("ViT-B-32/openai")
+
+
+def test_the_inputs_of_a_name_are_the_files_of_its_folder(tmp_path: Path) -> None:
+    for name in ("m/open_clip_config.json", "m/deep/merges.txt", "m/.git/config", "m/.cache"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    files = [tmp_path / "m/deep/merges.txt", tmp_path / "m/open_clip_config.json"]
+    assert inputs_of("local-dir:m", tmp_path) == files
+    assert inputs_of(f"local-dir:{tmp_path / 'm'}", Path("elsewhere")) == files
+    assert inputs_of("local-dir:absent", tmp_path) == []
+    assert inputs_of("lite0-minilm", tmp_path) == inputs_of("hf-hub:a/b", tmp_path) == []
+
+
 def test_the_models_are_those_of_open_clip_itself() -> None:
     import open_clip
 
@@ -69,7 +121,8 @@ def test_without_open_clip_there_are_no_models_and_no_crash(monkeypatch: pytest.
 
 def test_names_are_understood_without_torch() -> None:
     code = (
-        "import sys; from stages.extract.registry import parse; parse('ViT-B-32/openai'); "
+        "import sys; from stages.extract.registry import inputs_of; from pathlib import Path; "
+        "inputs_of('ViT-B-32/openai', Path('x')); "
         "assert not {'torch', 'open_clip'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})

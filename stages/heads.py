@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from cache.errors import DamagedError, MissingError, UserError
 from cache.heads import read_head, write_head
 from stages.items import MODALITIES, Array, Items, Modality, unit
+from stages.section import Gallery, Match, Retrieve
 
-Match = Literal["dot", "max", "mix"]
-Retrieve = Literal["mix", "pooled", "max", "mean"]
-Gallery = Literal["target", "rest", "all"]
 MATCH_OF: dict[Retrieve, Match] = {"mix": "mix", "pooled": "dot", "max": "max", "mean": "dot"}
 
 

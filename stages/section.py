@@ -1,6 +1,21 @@
-"""The base of every typed part of params.yaml: frozen, strict about keys, without defaults."""
+"""The base of every typed part of params.yaml: frozen, strict about keys, without defaults.
+
+Beside it the words that several parts of the house share, so that each stands once."""
+
+from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+
+Gallery = Literal["target", "rest", "all"]  # what stands in a gallery
+Retrieve = Literal["mix", "pooled", "max", "mean"]  # how a head's views are read
+Match = Literal["dot", "max", "mix"]  # how the vectors of two items are compared
+
+
+def twice(names: list[str]) -> str | None:
+    """The first entry of a list that stands in it again."""
+    return next((name for place, name in enumerate(names) if name in names[:place]), None)
 
 
 class Section(BaseModel):

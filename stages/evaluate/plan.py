@@ -11,7 +11,7 @@ from cache.episodes import Episode
 from cache.errors import MissingError
 from cache.files import canonical
 from cache.store import LedgerKey
-from stages.evaluate.params import Gallery
+from stages.section import Gallery
 
 GALLERY_ROLES: dict[Gallery, tuple[str, ...]] = {
     "target": ("test",),

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from cache.errors import UserError
 from stages import retrieval
-from stages.evaluate.params import Gallery
 from stages.evaluate.plan import Task
 from stages.heads import Head, Vectors
 from stages.items import MODALITIES, Items, Modality, unit
+from stages.section import Gallery
 
 Direction = Literal["i2t", "t2i"]
 DIRECTIONS: dict[Direction, tuple[Modality, Modality]] = {"i2t": ("image", "text"), "t2i": ("text", "image")}
@@ -129,8 +129,8 @@ def _refuse_overflow(task: Task, scores: npt.NDArray[Any]) -> None:
     if not np.isfinite(scores).all():
         method, shots = task.contender["method"], task.episode.shots
         raise UserError(
-            f"heads/{task.key}: the scores of '{method}' at {shots} shots are not finite, its training diverged;"
-            f" lower train.{method}.lr and run 'train' again"
+            f"heads/{task.key}: the scores of '{method}' at {shots} shots are not finite; look at the values of"
+            f" train.{method} and at the features, then run 'train' again"
         )
 
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cache.episodes import Episode
 from cache.errors import UsageError
-from stages.heads import Affine, Retrieve
+from stages.heads import Affine
 from stages.items import MODALITIES, Items, Modality, unit
-from stages.section import Section
+from stages.section import Retrieve, Section
 from stages.train.align import fit_cca
 from stages.train.methods import find
 from stages.train.params import CcaSection

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-Positives = Literal["out", "in"]
-ThetaKind = Literal["quantile", "absolute"]
+from stages.train.params import Positives, ThetaKind
 
 
 class Distance(NamedTuple):
@@ -96,4 +95,7 @@ def threshold(matrix: Tensor, distinct: Tensor, theta: float, kind: ThetaKind) -
     """theta itself, or the theta-quantile of a matrix over its distinct pairs, without gradient."""
     if kind == "absolute" or not bool(distinct.any()):
         return theta
-    return torch.quantile(matrix.detach()[distinct], theta)
+    values = matrix.detach()[distinct].sort().values  # torch.quantile refuses more than 2^24 of them
+    place = theta * (len(values) - 1)
+    low = int(place)
+    return torch.lerp(values[low], values[min(low + 1, len(values) - 1)], place - low)

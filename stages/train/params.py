@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from stages.section import Section
+from stages.section import Retrieve, Section, twice
 
-Positives = Literal["out", "in"]
-Retrieve = Literal["mix", "pooled", "max", "mean"]
+Positives = Literal["out", "in"]  # mean of logs, log of mean
+ThetaKind = Literal["quantile", "absolute"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -22,7 +22,7 @@ class CcaSection(Section):
 
     dims: int = Field(ge=1)
     ridge: Weight
-    power: float
+    power: Weight
 
 
 class GapSection(Section):
@@ -41,10 +41,16 @@ class GcrdpSection(GapSection):
 
     retrieve: Retrieve
     theta: float
-    theta_kind: Literal["quantile", "absolute"]
+    theta_kind: ThetaKind
     contrast: Weight
     alpha: Weight
     lambda_: Weight = Field(alias="lambda")
+
+    @model_validator(mode="after")
+    def _a_quantile_is_a_share(self) -> GcrdpSection:
+        if self.theta_kind == "quantile" and not 0 <= self.theta <= 1:
+            raise ValueError(f"theta {self.theta:g} is no quantile; pass 0 to 1, or theta_kind absolute")
+        return self
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> GcrdpSection:
@@ -61,6 +67,13 @@ class TrainSection(Section):
     cca: CcaSection
     gap: GapSection
     gcrdp: GcrdpSection
+
+    @field_validator("methods")
+    @classmethod
+    def _each_once(cls, methods: list[str]) -> list[str]:
+        if again := twice(methods):
+            raise ValueError(f"'{again}' stands twice, name each method once")
+        return methods
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,9 @@ from cache.heads import read_head
 from cache.store import LedgerKey
 from stages.evaluate.plan import Task
 from stages.evaluate.ranking import Result, evaluate_task, look
-from stages.heads import Gallery, Head, Vectors
+from stages.heads import Head, Vectors
 from stages.items import Items, Modality, unit
+from stages.section import Gallery
 
 CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox"]
 TARGET, SOURCE = CLASSES[::2], CLASSES[1::2]

@@ -92,14 +92,14 @@ def test_a_query_without_a_relevant_item_is_counted_and_scores_0():
     assert result.ap[row] == 0
 
 
-def test_scores_that_are_not_finite_say_which_training_diverged():
+def test_scores_that_are_not_finite_say_whose_they_are_and_name_no_key_that_may_be_absent():
     head = build.head("spoilt", 0)
     head.turn[0, 0] = np.nan
     with pytest.raises(UserError) as caught:
         build.ranked(task(), head, build.items())
     assert str(caught.value) == (
-        f"heads/{'0' * 32}: the scores of 'spoilt' at 1 shots are not finite, its training diverged;"
-        " lower train.spoilt.lr and run 'train' again"
+        f"heads/{'0' * 32}: the scores of 'spoilt' at 1 shots are not finite; look at the values of"
+        " train.spoilt and at the features, then run 'train' again"
     )
 
 

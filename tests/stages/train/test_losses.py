@@ -116,6 +116,13 @@ def test_gradients_are_those_of_finite_differences(loss, shapes):
     assert torch.autograd.gradcheck(loss, values)
 
 
+@pytest.mark.parametrize("theta", [0.37])
+def test_the_quantile_of_more_pairs_than_torch_takes_is_a_quantile(theta):
+    matrix = torch.linspace(0, 1, 4100, dtype=torch.float64).expand(4100, -1)
+    distinct = torch.ones(4100, 4100, dtype=torch.bool)
+    assert float(threshold(matrix, distinct, theta, "quantile")) == pytest.approx(theta, abs=1e-3)
+
+
 def test_the_quantile_bound_carries_no_gradient():
     matrix = drawn(B, B).requires_grad_()
     bound = threshold(matrix, DISTINCT, 0.8, "quantile")

@@ -142,14 +142,6 @@ def _differences_markdown(metrics: content.Metrics) -> str:
     return markdown(header, rows) if rows else ""
 
 
-def _versus(pair: content.Pair) -> str:
-    return f"{pair.a} {words.MINUS} {pair.b}"
-
-
-def _told(row: content.Comparison) -> list[str]:
-    return [str(row.shots), row.difference, row.support, row.spread, row.p, row.winner or words.NONE]
-
-
 def _metrics_markdown(metrics: content.Metrics, figures: content.Figures) -> str:
     rows = [
         [row.label, str(group.shots), *(f"**{c.text}**" if c.best else c.text for c in row.cells)]

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from cache.errors import DamagedError, MissingError, one_line
+from cache.store import command_of, shown
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ALIGNED = 64  # bytes; a dataset starts at a multiple of it, so that a mapped array is aligned for every dtype
@@ -89,7 +90,8 @@ def map_arrays(path: Path) -> dict[str, Array]:
         raise MissingError(f"{path}: no such file") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise DamagedError(
-            f"{path}: cannot be read as contiguous HDF5 ({one_line(error)}); run 'verify --repair'"
+            f"{shown(path)}: cannot be read as contiguous HDF5 ({one_line(error)});"
+            f" run 'verify --repair', then '{command_of(path.parent)}'"
         ) from error
 
 

@@ -63,11 +63,15 @@ def begin(folder: Path, about: Mapping[str, Any], files: Sequence[str]) -> None:
 
 def _whole_about(folder: Path, about: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:
     kind = folder.parent.name
-    ours = {"format": FORMAT, "kind": kind, "version": KINDS_VERSION.get(kind, 0), "key": folder.name}
+    ours = {"format": FORMAT, "kind": kind, "version": _version_of(folder), "key": folder.name}
     content: dict[str, Any] = json.loads(canonical({**about, **ours, "files": list(files)}))
     if not _is_named(content):
         raise ValueError(f"{folder} is not the key of its content")
     return content
+
+
+def _version_of(folder: Path) -> int:
+    return KINDS_VERSION.get(folder.parent.name, 0)
 
 
 def _is_named(about: Mapping[str, Any]) -> bool:
@@ -191,10 +195,12 @@ def is_whole(folder: Path) -> bool:
 def require_whole(folder: Path, remedy: str) -> None:
     """Stop with one line, naming the command `remedy`, unless the folder is whole (stat only).
 
-    MissingError if it is absent or unfinished, DamagedError if a file is gone, of another size or unreadable.
+    MissingError if it is absent, unfinished or of another version of its kind, DamagedError if a file is gone, of another size or unreadable.
     """
     if ABOUT not in recorded(folder):
         raise MissingError(f"{shown(folder)}: not there; run '{remedy}'")
+    if about_of(folder)["version"] != _version_of(folder):
+        raise MissingError(f"{shown(folder)}: of another version; run '{command_of(folder)}' again")
     if missing := unfinished(folder):
         rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise MissingError(f"{shown(folder)}: unfinished, {missing[0]}{rest} to come; run '{remedy}', which goes on")
@@ -251,14 +257,22 @@ def repair(folder: Path) -> list[str]:
     try:
         lines = recorded(folder)
     except DamagedError:
-        return _remove(folder, RECORD)
+        remove(folder)
+        return [RECORD]
     damaged = [name for name, line in lines.items() if _problem(folder, line, hashes=True)]
     if ABOUT in damaged or ABOUT not in lines:
-        return _remove(folder, ABOUT if damaged else RECORD)
+        remove(folder)
+        return [ABOUT if damaged else RECORD]
     if damaged:
         _write_record(folder, {name: line for name, line in lines.items() if name not in damaged})
     _sweep(folder, damaged)
     return damaged
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, its record first, so that half a removal is never taken for a whole folder. For the leader."""
+    (folder / RECORD).unlink(missing_ok=True)
+    shutil.rmtree(folder)
 
 
 @contextmanager
@@ -307,9 +321,3 @@ def _sweep(folder: Path, names: Sequence[str] | set[str]) -> None:
         path.unlink(missing_ok=True)
     for name in names:
         (folder / name).unlink(missing_ok=True)
-
-
-def _remove(folder: Path, name: str) -> list[str]:
-    (folder / RECORD).unlink(missing_ok=True)  # first, so that half a removal is never taken for a whole folder
-    shutil.rmtree(folder)
-    return [name]

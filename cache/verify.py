@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache import shards
-from cache.errors import UserError
+from cache.errors import BusyError, UserError
 from cache.store import KINDS_VERSION, LedgerKey, command_of, folder_of, is_locked, lock, read_ledger, shown
 
 
@@ -85,3 +85,16 @@ def unused_keys(store: Path, ledgers: Iterable[Path]) -> list[Path]:
     named = {(key.kind, key.key) for path in ledgers for key in read_ledger(path).keys}
     folders = ((folder.parent.name, folder.name, folder) for folder in keys_in(store))
     return [f for kind, key, f in folders if (kind, key) not in named and not is_locked(store, kind, key)]
+
+
+def remove_key(folder: Path) -> bool:
+    """Remove a folder of the store (store/<kind>/<key>) under its lock; False, and nothing is touched, where another
+    process holds that, or where the folder is gone already."""
+    store, kind, key = folder.parent.parent, folder.parent.name, folder.name
+    try:
+        with lock(store, kind, key, wait=False, on_wait=lambda _: None):
+            if there := folder.is_dir():
+                shards.remove(folder)
+            return there
+    except BusyError:
+        return False

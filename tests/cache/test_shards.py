@@ -13,6 +13,7 @@ from cache import shards
 from cache.errors import DamagedError, MissingError, UserError
 from cache.features import PART_NAME, FeatureCache, write_part
 from cache.shards import ABOUT, RECORD
+from cache.store import KINDS_VERSION
 from tests.cache.build import begin_features, contents, features_folder, flip_bit, small_part, write_features
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -309,6 +310,17 @@ def test_a_folder_under_another_key_is_refused(folder: Path) -> None:
     line = shards.ShardLine(ABOUT, 0, len(text.encode()), shards.digest_file(folder / ABOUT))
     shards._write_record(folder, {ABOUT: line})
     assert shards.check(folder, hashes=True) == ["cache.json holds the content of another key"]
+
+
+def test_a_folder_of_another_version_of_its_kind_is_no_damage_and_is_not_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_features(folder, "text")
+    monkeypatch.setitem(KINDS_VERSION, "features", 2)
+    with pytest.raises(MissingError) as caught:
+        FeatureCache.open(folder)
+    assert str(caught.value) == f"store/features/{folder.name}: of another version; run 'extract' again"
+    assert shards.check(folder, hashes=True) == []
 
 
 def test_wholeness_is_asked_for_with_one_line(folder: Path) -> None:

@@ -13,7 +13,7 @@ from cache.errors import BusyError, DamagedError
 from cache.features import file_names
 from cache.heads import FILES, write_head, write_history
 from cache.store import Ledger, LedgerKey, folder_of, lock, write_ledger
-from cache.verify import Finding, all_ledgers, repair_store, unused_keys, verify_ledgers, verify_store
+from cache.verify import Finding, all_ledgers, remove_key, repair_store, unused_keys, verify_ledgers, verify_store
 from tests.cache.build import begin_features, contents, features_folder, flip_bit, write_features
 from tests.cache.test_mixtures import store_mixture
 
@@ -169,3 +169,27 @@ def test_a_stray_file_in_a_whole_folder_is_named(store: Path) -> None:
     assert [f.problem for f in verify_store(store, hashes=False)] == ["notes.txt: not a file of this folder"]
     assert repair_store(store) == []
     assert (folder / "notes.txt").exists()
+
+
+def test_a_key_is_removed_unless_another_process_writes_it(store: Path) -> None:
+    folder = features_folder(store, "text")
+    before = contents(folder)
+    with lock(store, "features", folder.name, wait=False, on_wait=print):
+        assert not remove_key(folder)
+    assert contents(folder) == before
+    assert remove_key(folder)
+    assert not folder.exists()
+    assert not remove_key(folder)
+
+
+def test_half_a_removal_leaves_nothing_that_counts_as_whole(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    folder = features_folder(store, "text")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", die)
+        with pytest.raises(KeyboardInterrupt):
+            remove_key(folder)
+    assert not shards.is_whole(folder)
+    assert remove_key(folder)

@@ -19,6 +19,7 @@ from stages.progress import report_to, reporter
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
+TIE = "not distinguishable"
 BEGIN, END = "<!-- results: written by `make tables` -->", "<!-- end of results -->"
 
 BLOCKS = {
@@ -26,6 +27,8 @@ BLOCKS = {
     "core20": "`flickr8k-core20` (1,539 photographs, `caption_0`, aligned heads: `clip` is the base)",
     "core20-masked": "`core20-masked` (the same, with the words of all classes removed from the captions)",
 }
+BASES = {"openmoji": "cca", "core20": "clip", "core20-masked": "clip"}
+STEPS = {"gcrdp": "gap"}  # a method that adds to another one must beat that too
 
 INTRO = """# Results
 
@@ -99,14 +102,47 @@ def _interval(bounds: list[float] | None) -> str:
 def verdict(row: dict[str, Any]) -> str:
     """Who beats whom: a name where the corrected class interval excludes a tie, else that they cannot be told apart."""
     if row["p_holm"] >= 0.05:
-        return "not distinguishable"
+        return TIE
     return f"{row['a'] if row['difference'] > 0 else row['b']} is ahead"
+
+
+def shortfalls(metrics: dict[str, Any], base: str) -> str:
+    """In plain words, a line for each method: at which shots it does not beat its base, or the method it adds to."""
+    methods = [label for label in dict.fromkeys(row["label"] for row in metrics["means"]) if label != base]
+    pairs = [(method, other) for method in methods for other in (base, STEPS.get(method)) if other]
+    return "".join(f"- {_shortfall(metrics, *pair)}\n" for pair in pairs)
+
+
+def _shortfall(metrics: dict[str, Any], method: str, other: str) -> str:
+    """One sentence on one pair, worst first."""
+    found: dict[str, list[int]] = {}
+    for row in metrics["differences"]:
+        if {row["a"], row["b"]} == {method, other}:
+            found.setdefault(verdict(row), []).append(row["shots"])
+    behind, level, ahead = (found.get(v, []) for v in (f"{other} is ahead", TIE, f"{method} is ahead"))
+    if not behind and not level:
+        return f"`{method}` beats `{other}` at every shot count."
+    told = [
+        f"is worse than `{other}` at {listed(behind)}" if behind else "",
+        f"is not distinguishable from `{other}` at {listed(level)}" if level else "",
+        f"beats it at {listed(ahead)}" if ahead else "beats it at none",
+    ]
+    return f"`{method}` {', '.join(part for part in told if part)}."
+
+
+def listed(shots: list[int]) -> str:
+    """Shot counts in words: 0, 1 and 3 shots."""
+    *first, last = map(str, sorted(shots))
+    return f"{', '.join(first)} and {last} shots" if first else f"{last} {'shot' if last == '1' else 'shots'}"
 
 
 def render() -> dict[Path, str]:
     """The pages that quote results, with their text as the committed results make it."""
     blocks = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in BLOCKS}
-    parts = [f"\n## {BLOCKS[name]}\n\n{table(m)}\n{differences(m)}" for name, m in blocks.items()]
+    parts = [
+        f"\n## {BLOCKS[name]}\n\n{table(m)}\n{shortfalls(m, BASES[name])}\n{differences(m)}"
+        for name, m in blocks.items()
+    ]
     short = "".join(f"\n{BLOCKS[name]}:\n\n{table(m)}" for name, m in blocks.items())
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     before, _, rest = readme.partition(BEGIN)

@@ -14,7 +14,7 @@ def dataset_folder(params: IngestParams) -> Path:
     return params.home / params.section.root / params.dataset
 
 
-def shown(path: Path, home: Path) -> str:
+def from_home(path: Path, home: Path) -> str:
     """A path for people and manifests: relative to the home folder where it lies in it, else absolute."""
     full, base = Path(os.path.normpath(path)), Path(os.path.normpath(home))
     return full.relative_to(base).as_posix() if full.is_relative_to(base) else full.as_posix()

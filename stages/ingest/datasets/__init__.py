@@ -128,7 +128,14 @@ def loader(dataset: Dataset) -> Callable[[Any], Any]:
 
 
 def missing(dataset: Dataset, what: str, folder: str) -> MissingError:
-    """The one line that says what is missing, where to get it and where to put it."""
+    """The one line that says what is missing, where to get it and where to put it; where this release has no reader,
+    that first, lest somebody downloads for nothing."""
+    if dataset.load is None:
+        return MissingError(
+            f"{dataset.name}: this release reads it only through --dataset table; {what} is missing: get "
+            f"{dataset.source}, put it under {folder} ({dataset.layout}), and name its pairs in a CSV file "
+            "(docs/data.md), or use --dataset openmoji"
+        )
     return MissingError(
         f"{dataset.name}: {what} is missing; get {dataset.source}, put it under {folder} "
         f"({dataset.layout}), or use --dataset openmoji"

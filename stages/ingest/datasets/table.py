@@ -10,7 +10,7 @@ from cache.manifest import Manifest
 from stages.ingest.class_folders import load_folders
 from stages.ingest.columns import Columns, read_columns
 from stages.ingest.params import IngestParams, TableSection
-from stages.ingest.places import shown
+from stages.ingest.places import from_home
 
 SPLITS = {"train": "train", "val": "val", "dev": "val", "test": "test", "": None, "none": None, "null": None}
 
@@ -24,7 +24,7 @@ def load(params: IngestParams) -> Manifest:
             "as in -S ingest.table.path=pairs.csv"
         )
     path = params.home / section.path
-    where = shown(path, params.home)
+    where = from_home(path, params.home)
     if not path.exists():
         raise MissingError(
             f"table: {where} is missing; set ingest.table.path to your CSV, TSV or Parquet file or folder of class "
@@ -32,7 +32,7 @@ def load(params: IngestParams) -> Manifest:
         )
     if path.is_dir():
         return load_folders(path, section.name, where)
-    return _manifest(read_columns(path, where), section, shown(path.parent, params.home), where)
+    return _manifest(read_columns(path, where), section, from_home(path.parent, params.home), where)
 
 
 def _manifest(columns: Columns, section: TableSection, root: str, where: str) -> Manifest:

@@ -11,7 +11,7 @@ from cache.manifest import Manifest
 from stages.ingest.articles import article_text
 from stages.ingest.datasets import find, missing
 from stages.ingest.params import IngestParams
-from stages.ingest.places import confined, dataset_folder, shown
+from stages.ingest.places import confined, dataset_folder, from_home
 from stages.progress import reporter
 
 LISTS = {"train": "trainset_txt_img_cat.list", "test": "testset_txt_img_cat.list"}
@@ -33,11 +33,11 @@ def load(params: IngestParams) -> Manifest:
     root = dataset_folder(params)
     for part in PARTS:
         if not (root / part).exists():
-            raise missing(find("wikipedia"), shown(root / part, params.home), shown(root, params.home))
+            raise missing(find("wikipedia"), from_home(root / part, params.home), from_home(root, params.home))
     lines = list(_lines(root))
     return Manifest(
         name="wikipedia",
-        root=shown(root, params.home),
+        root=from_home(root, params.home),
         ids=[line.text_id for line in lines],
         images=[f"images/{line.category}/{line.image_id}.jpg" for line in lines],
         texts=[[text] for text in _articles(root, lines)],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cache.errors import UserError
-from stages.ingest.places import confined, dataset_folder, shown
+from stages.ingest.places import confined, dataset_folder, from_home
 from tests.stages.ingest.given import params, write
 
 
@@ -17,8 +17,8 @@ def test_a_dataset_lies_under_root_in_home(tmp_path: Path) -> None:
 
 def test_paths_inside_home_are_shown_relative_and_others_absolute(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    assert shown(home / "data" / "raw" / "x", home) == "data/raw/x"
-    assert shown(home / ".." / "shared" / "pairs.csv", home) == (tmp_path / "shared" / "pairs.csv").as_posix()
+    assert from_home(home / "data" / "raw" / "x", home) == "data/raw/x"
+    assert from_home(home / ".." / "shared" / "pairs.csv", home) == (tmp_path / "shared" / "pairs.csv").as_posix()
 
 
 def test_a_linked_dataset_folder_is_fine(tmp_path: Path) -> None:

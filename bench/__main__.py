@@ -1,10 +1,14 @@
-"""`python -m bench`: run every comparison, write results/bench.json and docs/benchmarks.md."""
+"""`python -m bench`: run every comparison, write results/bench.json and docs/benchmarks.md.
+
+Exits with 1, naming the rows, where a ratio is below its promise.
+"""
 
 from __future__ import annotations
 
 import importlib
 import os
 import platform
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,8 +59,13 @@ def line(row: Row) -> str:
     return f"| {row.name} | {figures} | {row.against} | {row.note} |\n"
 
 
-def main() -> None:
-    """Run the comparisons, a module at a time, and write both files."""
+def broken(rows: list[Row]) -> list[str]:
+    """The rows whose ratio is below what was promised, as lines for people."""
+    return [f"{row.name}: ratio {row.ratio:.3g}, promised {row.promised:g}" for row in rows if row.ratio < row.promised]
+
+
+def main() -> int:
+    """Run the comparisons, a module at a time, and write both files; the exit code."""
     rows: list[Row] = []
     for name in MODULES:
         for row in importlib.import_module(f"bench.{name}").rows():
@@ -65,7 +74,10 @@ def main() -> None:
     about = machine()
     write_json(ROOT / "results" / "bench.json", {"machine": about, "rows": [asdict(row) for row in rows]})
     write_bytes(ROOT / "docs" / "benchmarks.md", (HEAD.format(**about) + "".join(map(line, rows))).encode())
+    for told in broken(rows):
+        print(told, file=sys.stderr)
+    return 1 if broken(rows) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 
 from bench.row import Row
-from cache.files import digest_file, sync_file
+from cache import shards
+from cache.features import PART_NAME
+from cache.files import digest_file
 from stages.extract.crew import lanes_of
 from stages.extract.encoders import Encoder, EncoderChoice, load_encoder
 from stages.extract.images import decode
@@ -28,7 +30,10 @@ PROMISED = 0.8
 
 
 def rows() -> list[Row]:
-    """Pictures a second of a real extraction on the CPU: 500-pixel JPEGs to joint tokens in whole, recorded shards."""
+    """Pictures a second of a real extraction on the CPU: 500-pixel JPEGs to tokens in whole, recorded shards.
+
+    Tokens lie in the joint space where the encoder has one (ViT-B-32); those of lite0 without heads are its towers' own.
+    """
     with tempfile.TemporaryDirectory() as folder:
         return [_compared(Path(folder), name, count) for name, count in ENCODERS.items()]
 
@@ -76,11 +81,13 @@ def make_pictures(root: Path, count: int) -> tuple[Path, list[Picture]]:
 
 
 def _extract(encoder: Encoder, root: Path, pictures: list[Picture], lanes: int) -> None:
-    """The real thing: read, check, decode, resize, encode, convert, write, sync."""
-    with tempfile.TemporaryDirectory() as folder:
-        task = Task(0, pictures, root, Path(folder), BATCH, encoder.kind_of("joint"), "float16")
+    """The real thing: read, check, decode, resize, encode, convert, write, sync, name, record."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "cache"
+        shards.begin(folder, {"rows": "image"}, [PART_NAME(0)])
+        task = Task(0, pictures, root, folder, BATCH, encoder.kind_of("joint"), "float16")
         for done in extract_shards(encoder, [task], lanes, lambda _: None):
-            sync_file(done.file)
+            shards.record(folder, done.file, PART_NAME(done.index), done.rows)
 
 
 def _forward(encoder: Encoder, count: int, lanes: int) -> Callable[[], None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
+from threadpoolctl import threadpool_limits
 
 from cache.errors import ParamsError
 from stages.heads import Affine
@@ -19,8 +20,14 @@ def fit_cca(images: Array, texts: Array, section: CcaSection) -> dict[Modality, 
 
     images (n, D_v), texts (n, D_t) float32. Each covariance gets on its diagonal ridge times the mean of its
     eigenvalues, of which the n - 1 at most that are not 0 count; the columns are the canonical directions, scaled by
-    their correlation to the given power. min(dims, D_v, D_t) columns. float64 inside, float32 out. ParamsError where
-    a covariance is singular, which a ridge mends."""
+    their correlation to the given power. min(dims, D_v, D_t) columns. float64 inside, float32 out. One thread, so that
+    the numbers do not depend on how many cores there are. ParamsError where a covariance is singular, which a ridge
+    mends."""
+    with threadpool_limits(limits=1):
+        return _fit(images, texts, section)
+
+
+def _fit(images: Array, texts: Array, section: CcaSection) -> dict[Modality, Affine]:
     means = [values.mean(axis=0, dtype=np.float64) for values in (images, texts)]
     centred = [values - mean for values, mean in zip((images, texts), means, strict=True)]
     factors = [_factor(values, section.ridge) for values in centred]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -54,8 +55,10 @@ class Batch:
 Objective = Callable[[Batch, Weights], dict[str, Tensor]]  # every figure to record; `loss` is what falls
 
 
+@threadpool_limits.wrap(limits=1)  # type: ignore[untyped-decorator]
 def prepare(episode: TrainEpisode, align: dict[Modality, Affine], views: bool) -> Batch:
-    """All N items of an episode as one batch of unit vectors (see heads.to_sphere) on the CPU, float32."""
+    """All N items of an episode as one batch of unit vectors (see heads.to_sphere) on the CPU, float32, on one
+    thread."""
     items = episode.items
     mixed = MODALITIES if views else ()
 

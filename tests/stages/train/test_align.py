@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import linalg
+from threadpoolctl import threadpool_limits
 
 from cache.errors import ParamsError
 from stages.train import align
@@ -116,3 +117,14 @@ def test_too_few_pairs_without_a_ridge_say_what_to_raise():
         ParamsError, match=r"^CCA: 4 pairs leave a covariance of 7 dimensions singular; raise the ridge$"
     ):
         fit_cca(*pairs(4), section(ridge=0.0))
+
+
+def test_the_maps_do_not_depend_on_how_many_threads_there_are():
+    rng = np.random.default_rng(0)
+    image, text = (rng.standard_normal((500, width)).astype(np.float32) for width in (1280, 384))
+    maps = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads):
+            maps.append(fit_cca(image, text, section(dims=64, ridge=1.0, power=1.0)))
+    for modality in ("image", "text"):
+        assert maps[0][modality].map.tobytes() == maps[1][modality].map.tobytes()

@@ -17,6 +17,7 @@ from cache.store import shown
 
 FORMAT = "1"
 ROLES = ("source-train", "source-test", "support", "target-rest", "test")
+FITTED_ON = ("source-train", "support")  # the only rows that a method without access to more ever sees
 SCHEMA = pa.schema(
     [
         ("protocol", pa.string()),
@@ -46,8 +47,7 @@ class Episode:
     @cached_property
     def key(self) -> str:
         """The digest of the source-train and support rows with their labels, alone: no test label enters."""
-        roles = ("source-train", "support")
-        return digest_of([[[i, list(self.labels[i])] for i in self.ids.get(role, [])] for role in roles])
+        return digest_of([[[i, list(self.labels[i])] for i in self.ids.get(role, [])] for role in FITTED_ON])
 
 
 def write_episodes(path: Path, episodes: Sequence[Episode], made_from: str) -> None:

@@ -195,7 +195,8 @@ def is_whole(folder: Path) -> bool:
 def require_whole(folder: Path, remedy: str) -> None:
     """Stop with one line, naming the command `remedy`, unless the folder is whole (stat only).
 
-    MissingError if it is absent, unfinished or of another version of its kind, DamagedError if a file is gone, of another size or unreadable.
+    MissingError if it is absent, unfinished or of another version of its kind, DamagedError if a file is gone, of
+    another size or unreadable.
     """
     if ABOUT not in recorded(folder):
         raise MissingError(f"{shown(folder)}: not there; run '{remedy}'")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.mixture.params import Covariance
+from stages.covariance import Covariance
 
 LEAST_MASS = 1e-3  # tokens; a component that holds less than this is dead
 TIE = 1e-9  # squared distances closer than this part of each other count as equal

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from cache.episodes import ROLES, Episode
 from cache.errors import ParamsError, UserError
-from stages.split.params import SplitSection
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,32 @@ class Halved:
 
 
 def draw_episodes(
-    ids: Sequence[str], labels: Sequence[Sequence[str]], splits: Sequence[str | None], section: SplitSection
+    ids: Sequence[str],
+    labels: Sequence[Sequence[str]],
+    splits: Sequence[str | None],
+    *,
+    protocol: str,
+    halves: int,
+    shots: Sequence[int],
+    seeds: int,
 ) -> list[Episode]:
-    """Draw every episode that `split` of params.yaml asks for: class splits x shot counts x seeds, in this order.
+    """Draw every episode: class splits x shot counts x seeds, in this order.
 
-    ids, labels and splits (train, val, test or None) of N items in manifest order. The same input gives the same
-    episodes on every machine. Supports of one seed are nested over shot counts; 0 shots have none. Raises UserError
-    where fewer than two classes, no source item to train on or no target item to test is left; ParamsError where a
-    class has fewer train pairs than the most shots asked for.
+    ids, labels and splits (train, val, test or None) of N items in manifest order; protocol: `parity`, which has one
+    class split, or `random`, which has as many as `halves`; shots: pairs of each target class; seeds: how many, from 0.
+    The same input gives the same episodes on every machine. Supports of one seed are nested over shot counts; 0 shots
+    have none. Raises UserError where fewer than two classes, no source item to train on or no target item to test is
+    left; ParamsError where a class has fewer train pairs than the most shots asked for.
     """
     known = [tuple(sorted(set(own))) for own in labels]
     half_of = halves_of(ids, known, splits)
     episodes = []
-    for half in range(section.halves if section.protocol == "random" else 1):
-        halved = halve(known, half_of, *class_split(known, section.protocol, half))
-        _check_shots(halved, max(section.shots))
-        for shots in dict.fromkeys(section.shots):
-            for seed in range(section.seeds):
-                roles = {**halved.fixed, **_target_train(halved, shots, seed)}
-                episodes.append(_episode(ids, known, halved, roles, (section.protocol, half, shots, seed)))
+    for half in range(halves if protocol == "random" else 1):
+        halved = halve(known, half_of, *class_split(known, protocol, half))
+        _check_shots(halved, max(shots))
+        for count, seed in product(dict.fromkeys(shots), range(seeds)):
+            roles = {**halved.fixed, **_target_train(halved, count, seed)}
+            episodes.append(_episode(ids, known, halved, roles, (protocol, half, count, seed)))
     return episodes
 
 

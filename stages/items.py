@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import DamagedError, MissingError
-from cache.features import FeatureCache
+from cache.features import FeatureCache, RowKind
+from cache.features import Modality as Modality  # given on: stage two knows items, not caches
 from cache.manifest import Manifest, read_manifest
 from cache.mixtures import MixtureRows, read_mixture
 from cache.store import Ledger, folder_of, read_ledger
 
-Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
+KINDS: tuple[RowKind, ...] = (*MODALITIES, "name")
 Array = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
@@ -80,6 +81,22 @@ def common_ids(manifest: Manifest, image_cache: FeatureCache, text_cache: Featur
     return [name for name in manifest.ids if name in both]
 
 
+def open_features(store: Path, ledger: Ledger, rows: RowKind) -> FeatureCache:
+    """The cache of pictures, texts or class names that a features ledger names; errors as of FeatureCache.open."""
+    return FeatureCache.open(folder_of(store, "features", ledger.find(rows=rows).key))
+
+
+def captions_read(captions: str) -> Literal["all", "first"]:
+    """Which captions of an item are read, for keys: `first` and `join` both read its first row of text."""
+    return "all" if captions == "mean" else "first"
+
+
+def image_rows(image_cache: FeatureCache, ids: Sequence[str]) -> list[Rows]:
+    """The one row of the image cache that is each id's picture. Every id must be in the cache (see common_ids)."""
+    place = {name: row for row, name in enumerate(image_cache.ids)}
+    return [np.array([place[name]], dtype=np.int64) for name in ids]
+
+
 def caption_rows(text_cache: FeatureCache, ids: Sequence[str], captions: str) -> list[Rows]:
     """The rows of the text cache that make up each id's text: with captions = `mean` all of its captions, in
     their order, else the first that could be read alone. Every id must be in the cache (see common_ids)."""
@@ -87,7 +104,7 @@ def caption_rows(text_cache: FeatureCache, ids: Sequence[str], captions: str) ->
     for row, (name, caption) in enumerate(zip(text_cache.ids, _captions(text_cache), strict=True)):
         found.setdefault(name, []).append((caption, row))
     rows = [[row for _, row in sorted(found[name])] for name in ids]
-    return [np.array(own if captions == "mean" else own[:1], dtype=np.int64) for own in rows]
+    return [np.array(own if captions_read(captions) == "all" else own[:1], dtype=np.int64) for own in rows]
 
 
 def unit(values: Array) -> Array:
@@ -102,9 +119,12 @@ def load_items(store: Path, manifest: Path, features: Path, mixtures: Path | Non
     With captions = `mean` a text's pooled vector is the mean of its captions'. MissingError and DamagedError
     name the file that is wrong and the command that renews it."""
     pairs, ledger = read_manifest(manifest), read_ledger(features)
-    caches = {kind: _cache(store, ledger, kind) for kind in ("image", "text", "name")}
+    caches = {kind: open_features(store, ledger, kind) for kind in KINDS}
     ids = common_ids(pairs, caches["image"], caches["text"])
-    rows = {"image": _image_rows(caches["image"], ids), "text": caption_rows(caches["text"], ids, captions)}
+    rows: dict[Modality, list[Rows]] = {
+        "image": image_rows(caches["image"], ids),
+        "text": caption_rows(caches["text"], ids, captions),
+    }
     known = dict(zip(pairs.ids, pairs.labels, strict=True))
     mixed = None if mixtures is None else _mixtures(store, read_ledger(mixtures), len(ids))
     return Items(
@@ -126,22 +146,13 @@ def _captions(cache: FeatureCache) -> list[int]:
     return [int(number) for number in cache.index["caption"].to_pylist()]
 
 
-def _cache(store: Path, ledger: Ledger, rows: str) -> FeatureCache:
-    return FeatureCache.open(folder_of(store, "features", ledger.find(rows=rows).key))
-
-
-def _image_rows(cache: FeatureCache, ids: Sequence[str]) -> list[Rows]:
-    place = {name: row for row, name in enumerate(cache.ids)}
-    return [np.array([place[name]], dtype=np.int64) for name in ids]
-
-
 def _mean_rows(values: Array, rows: Sequence[Rows]) -> Array:
     if all(len(own) == 1 for own in rows):
         return np.asarray(values[[own[0] for own in rows]], dtype=np.float32)
     return np.stack([np.asarray(values[own], dtype=np.float32).mean(axis=0) for own in rows])
 
 
-def _raw(caches: dict[str, FeatureCache], rows: dict[str, list[Rows]]) -> dict[Modality, Array] | None:
+def _raw(caches: dict[RowKind, FeatureCache], rows: dict[Modality, list[Rows]]) -> dict[Modality, Array] | None:
     raw = {m: caches[m].pooled_raw() for m in MODALITIES}
     kept = {m: _mean_rows(values, rows[m]) for m, values in raw.items() if values is not None}
     return kept if len(kept) == len(MODALITIES) else None
@@ -164,5 +175,5 @@ def _mixtures(store: Path, ledger: Ledger, count: int) -> dict[Modality, Mixture
 
 
 def _keys(features: Ledger, mixtures: Path | None) -> dict[str, str]:
-    keys = {kind: features.find(rows=kind).key for kind in ("image", "text", "name")}
+    keys: dict[str, str] = {kind: features.find(rows=kind).key for kind in KINDS}
     return keys if mixtures is None else {**keys, "mixtures": read_ledger(mixtures).keys[0].key}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.mixture.params import Covariance
+from stages.covariance import Covariance
 
 Rows = NDArray[np.int64]
 

@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stages.covariance import Covariance
 from stages.section import Section
-
-Covariance = Literal["spherical", "diag"]
 
 
 class MixtureSection(Section):

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cache import shards
-from cache.features import FeatureCache
 from cache.files import digest_of
 from cache.manifest import read_manifest
 from cache.mixtures import FILES, read_mixture, write_mixture
 from cache.store import Ledger, LedgerKey, folder_of, lock, make_key, read_ledger, write_ledger
-from stages.items import caption_rows, common_ids
+from stages.items import MODALITIES, caption_rows, captions_read, common_ids, image_rows, open_features
 from stages.mixture.diagnose import diagnose, warning
 from stages.mixture.fit import fit_items
 from stages.mixture.params import MixtureParams
@@ -40,15 +37,10 @@ def run(params: MixtureParams) -> None:
 
 
 def _sources(params: MixtureParams, features: Ledger) -> tuple[list[str], list[Source]]:
-    image, text = (
-        FeatureCache.open(folder_of(params.store, "features", features.find(rows=rows).key))
-        for rows in ("image", "text")
-    )
+    image, text = (open_features(params.store, features, rows) for rows in MODALITIES)
     ids = common_ids(read_manifest(params.manifest), image, text)
-    place = {name: row for row, name in enumerate(image.ids)}
-    pictures = [np.array([place[name]], np.int64) for name in ids]
     captions = caption_rows(text, ids, params.captions)
-    return ids, [open_source("image", image, pictures), open_source("text", text, captions)]
+    return ids, [open_source("image", image, image_rows(image, ids)), open_source("text", text, captions)]
 
 
 def _components(params: MixtureParams, sources: list[Source]) -> int:
@@ -61,11 +53,11 @@ def _components(params: MixtureParams, sources: list[Source]) -> int:
 
 
 def _content(params: MixtureParams, features: Ledger, ids: list[str], components: int) -> dict[str, Any]:
-    """All that decides the numbers; `first` and `join` both read an item's first row of text."""
+    """All that decides the numbers."""
     return {
-        **{rows: features.find(rows=rows).key for rows in ("image", "text")},
+        **{rows: features.find(rows=rows).key for rows in MODALITIES},
         "ids": digest_of(ids),
-        "captions": "all" if params.captions == "mean" else "first",
+        "captions": captions_read(params.captions),
         "params": {**params.section.model_dump(), "components": components},
     }
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from cache.episodes import Episode, write_episodes
-from cache.features import FeatureCache
 from cache.manifest import Manifest, read_manifest
-from cache.store import folder_of, read_ledger
+from cache.store import read_ledger
 from stages.episodes import draw_episodes
-from stages.items import common_ids
+from stages.items import MODALITIES, common_ids, open_features
 from stages.progress import reporter
 from stages.split.params import SplitParams
 
@@ -19,7 +18,7 @@ def run(params: SplitParams) -> None:
     rows = {name: row for row, name in enumerate(manifest.ids)}
     labels = [manifest.labels[rows[name]] for name in ids]
     splits = [manifest.splits[rows[name]] for name in ids]
-    episodes = draw_episodes(ids, labels, splits, params.section)
+    episodes = draw_episodes(ids, labels, splits, **params.section.model_dump())
     write_episodes(params.episodes, episodes, params.made_from)
     for line in summary(manifest.name, episodes):
         reporter().say(line)
@@ -27,9 +26,7 @@ def run(params: SplitParams) -> None:
 
 def _present(params: SplitParams, manifest: Manifest) -> list[str]:
     ledger = read_ledger(params.features)
-    image, text = (
-        FeatureCache.open(folder_of(params.store, "features", ledger.find(rows=rows).key)) for rows in ("image", "text")
-    )
+    image, text = (open_features(params.store, ledger, rows) for rows in MODALITIES)
     return common_ids(manifest, image, text)
 
 

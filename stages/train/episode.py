@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.episodes import Episode
+from cache.episodes import FITTED_ON, Episode
 from cache.errors import UsageError
 from stages.heads import Affine
 from stages.items import MODALITIES, Items, Modality, unit
@@ -16,8 +16,6 @@ from stages.section import Retrieve, Section
 from stages.train.align import fit_cca
 from stages.train.methods import find
 from stages.train.params import CcaSection
-
-ROLES = ("source-train", "support")  # the only rows that an inductive method ever sees
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,10 @@ class TrainEpisode:
 
 def train_episode(episode: Episode, items: Items, align: CcaSection) -> TrainEpisode:
     """The part of an episode that may be fitted on, with the labels the episode gives these rows."""
-    ids = {role: episode.ids[role] for role in ROLES}
-    chosen = items.take(items.rows_of([name for role in ROLES for name in ids[role]]))
+    ids = {role: episode.ids[role] for role in FITTED_ON}
+    chosen = items.take(items.rows_of([name for role in FITTED_ON for name in ids[role]]))
     labels = [episode.labels[name] for name in chosen.ids]
-    support = np.repeat([False, True], [len(ids[role]) for role in ROLES])
+    support = np.repeat([False, True], [len(ids[role]) for role in FITTED_ON])
     return TrainEpisode(relabelled(chosen, labels), support, None if items.aligned else align, episode.key)
 
 

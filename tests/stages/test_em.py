@@ -13,8 +13,8 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from stages.covariance import Covariance
 from stages.em import LEAST_MASS, Mixture, farthest_start, fit_mixture, shuffle_responsibilities, views_of
-from stages.mixture.params import Covariance
 
 COVARIANCES: list[Covariance] = ["spherical", "diag"]
 FLOOR = 1e-4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from itertools import combinations
-from typing import Literal
+from typing import TypedDict
 
 import numpy as np
 import pytest
@@ -14,13 +14,19 @@ from hypothesis import strategies as st
 from cache.episodes import ROLES, Episode
 from cache.errors import ParamsError, UserError
 from stages.episodes import class_split, draw_episodes, halves_of
-from stages.split.params import SplitSection
 
 
-def section(
-    shots: list[int], protocol: Literal["parity", "random"] = "parity", seeds: int = 2, halves: int = 1
-) -> SplitSection:
-    return SplitSection(protocol=protocol, halves=halves, shots=shots, seeds=seeds)
+class Asked(TypedDict):
+    """What is to be drawn."""
+
+    protocol: str
+    halves: int
+    shots: list[int]
+    seeds: int
+
+
+def section(shots: list[int], protocol: str = "parity", seeds: int = 2, halves: int = 1) -> Asked:
+    return Asked(protocol=protocol, halves=halves, shots=shots, seeds=seeds)
 
 
 def items(per_class: int, classes: str = "abcd") -> tuple[list[str], list[list[str]], list[str | None]]:
@@ -47,9 +53,9 @@ def datasets(draw: st.DrawFn) -> tuple[list[str], list[list[str]], list[str | No
 Protocols = st.sampled_from(["parity", "random"])
 
 
-def drawn(data: tuple[list[str], list[list[str]], list[str | None]], section: SplitSection) -> list[Episode]:
+def drawn(data: tuple[list[str], list[list[str]], list[str | None]], section: Asked) -> list[Episode]:
     try:
-        return draw_episodes(*data, section)
+        return draw_episodes(*data, **section)
     except UserError:
         assume(False)
         raise
@@ -103,7 +109,7 @@ def test_halves_and_classes_do_not_depend_on_the_order_of_the_manifest(data, pro
     random.shuffle(order)
     shuffled = tuple([column[i] for i in order] for column in data)
     for one, other in zip(
-        drawn(data, section([0], protocol)), draw_episodes(*shuffled, section([0], protocol)), strict=True
+        drawn(data, section([0], protocol)), draw_episodes(*shuffled, **section([0], protocol)), strict=True
     ):
         assert one.target_classes == other.target_classes
         assert {role: set(ids) for role, ids in one.ids.items()} == {role: set(ids) for role, ids in other.ids.items()}
@@ -114,7 +120,7 @@ def test_halves_and_classes_do_not_depend_on_the_order_of_the_manifest(data, pro
 def test_a_draw_is_the_protocol_written_out(shots: int, seed: int) -> None:
     ids, labels, splits = items(9, "abcde")
     episode = next(
-        e for e in draw_episodes(ids, labels, splits, section([0, 1, 3])) if (e.shots, e.seed) == (shots, seed)
+        e for e in draw_episodes(ids, labels, splits, **section([0, 1, 3])) if (e.shots, e.seed) == (shots, seed)
     )
     rng, support = np.random.default_rng(seed), []
     for name in "ace":
@@ -134,23 +140,23 @@ def test_a_draw_is_the_protocol_written_out(shots: int, seed: int) -> None:
 
 def test_ids_of_a_role_stand_in_manifest_order() -> None:
     ids, labels, splits = items(8)
-    for episode in draw_episodes(ids, labels, splits, section([3])):
+    for episode in draw_episodes(ids, labels, splits, **section([3])):
         assert all(own == sorted(own, key=ids.index) for own in episode.ids.values())
 
 
 def test_there_is_an_episode_for_each_half_shot_count_and_seed_each_once() -> None:
     ids, labels, splits = items(8)
-    random = draw_episodes(ids, labels, splits, section([0, 1, 3, 1], "random", seeds=3, halves=2))
+    random = draw_episodes(ids, labels, splits, **section([0, 1, 3, 1], "random", seeds=3, halves=2))
     assert [(e.half, e.shots, e.seed) for e in random] == [
         (half, shots, seed) for half in range(2) for shots in (0, 1, 3) for seed in range(3)
     ]
-    parity = draw_episodes(ids, labels, splits, section([0, 1], seeds=1, halves=5))
+    parity = draw_episodes(ids, labels, splits, **section([0, 1], seeds=1, halves=5))
     assert [(e.protocol, e.half, e.shots) for e in parity] == [("parity", 0, 0), ("parity", 0, 1)]
 
 
 def test_seeds_draw_other_supports_and_leave_all_else_alone() -> None:
     ids, labels, splits = items(30)
-    one, other = draw_episodes(ids, labels, splits, section([3]))
+    one, other = draw_episodes(ids, labels, splits, **section([3]))
     assert one.ids["support"] != other.ids["support"]
     for role in ("source-train", "source-test", "test"):
         assert one.ids[role] == other.ids[role]
@@ -182,7 +188,7 @@ def test_an_item_with_a_source_and_a_target_label_stays_in_the_galleries_alone()
     ids, labels, _ = items(4, "ab")
     ids, labels = [*ids, "both-train", "both-test"], [*labels, ["a", "b"], ["b", "a"]]
     splits = ["train", "train", "test", "test"] * 2 + ["train", "test"]
-    for episode in draw_episodes(ids, labels, splits, section([0, 2])):
+    for episode in draw_episodes(ids, labels, splits, **section([0, 2])):
         assert "both-train" in episode.ids["target-rest"]
         assert "both-test" in episode.ids["test"]
 
@@ -190,7 +196,7 @@ def test_an_item_with_a_source_and_a_target_label_stays_in_the_galleries_alone()
 def test_a_pair_of_two_target_classes_may_support_both_and_stands_once() -> None:
     ids, labels = ["b1", "b2", "d1", "d2", "two", "a"], [["b"], ["b"], ["c"], ["c"], ["a", "c"], ["a"]]
     splits: list[str | None] = ["train", "test", "train", "test", "train", "test"]
-    (episode,) = draw_episodes(ids, labels, splits, section([1], seeds=1))
+    (episode,) = draw_episodes(ids, labels, splits, **section([1], seeds=1))
     assert episode.target_classes == ["a", "c"]
     assert "two" in episode.ids["support"]
     assert len(episode.ids["support"]) == len(set(episode.ids["support"])) <= 2
@@ -200,12 +206,12 @@ def test_more_shots_than_a_class_has_names_the_class_its_count_and_the_key() -> 
     ids, labels, splits = items(8)
     ids, labels, splits = ids[:-2], labels[:-2], splits[:-2]  # c and d have 7: 3 of them are train
     with pytest.raises(ParamsError) as caught:
-        draw_episodes(ids, labels, splits, section([0, 4]))
+        draw_episodes(ids, labels, splits, **section([0, 4]))
     assert str(caught.value) == (
         "split.shots asks for 4 pairs of each target class, 'c' has 3 in its train half; set split.shots to 3 or fewer"
     )
     with pytest.raises(ParamsError, match=r"'c' has 3 in its train half \(1 more classes have too few\)"):
-        draw_episodes(ids, labels, splits, section([5]))
+        draw_episodes(ids, labels, splits, **section([5]))
 
 
 @pytest.mark.parametrize(
@@ -218,4 +224,4 @@ def test_more_shots_than_a_class_has_names_the_class_its_count_and_the_key() -> 
 )
 def test_what_cannot_be_split_is_refused_in_one_line(labels, splits, text: str) -> None:
     with pytest.raises(UserError, match=text):
-        draw_episodes(["x", "y"], labels, splits, section([0]))
+        draw_episodes(["x", "y"], labels, splits, **section([0]))

@@ -63,7 +63,7 @@ def text_rows(manifest: Manifest) -> list[Row]:
 def name_rows(classes: Sequence[str], templates: Sequence[str]) -> list[Row]:
     """A row a class and template; ParamsError for a template without {}."""
     if empty := [t for t in templates if "{}" not in t]:
-        raise ParamsError(f"params.yaml: 'extract.templates': '{empty[0]}' has no place for the name; write {{}} there")
+        raise ParamsError(f"'extract.templates': '{empty[0]}' has no place for the name; write {{}} there")
     return [Row(name, i, t.replace("{}", spoken(name)), "") for name in classes for i, t in enumerate(templates)]
 
 

@@ -256,7 +256,7 @@ def tell_losses(job: Job, cache: FeatureCache) -> None:
     if failed:
         reporter().warn(
             f"{failed} of {len(job.rows)} {job.kind}s could not be read and are left out; "
-            "they are listed in failed.parquet"
+            f"they are listed in {store.shown(job.folder / features.FAILED)}"
         )
     cut = pc.sum(cache.index["truncated"]).as_py() or 0
     if cut:

@@ -62,7 +62,7 @@ def test_class_names_are_spoken_as_words() -> None:
 
 def test_a_template_without_a_place_for_the_name_is_refused() -> None:
     with pytest.raises(
-        ParamsError, match=r"'extract\.templates': 'a photo' has no place for the name; write \{\} there"
+        ParamsError, match=r"^'extract\.templates': 'a photo' has no place for the name; write \{\} there"
     ):
         name_rows(["fox"], ["{}", "a photo"])
 

@@ -306,7 +306,9 @@ def test_pictures_that_cannot_be_read_are_listed_and_the_run_goes_on(toys: Toys,
         "bomb.png": "DecompressionBombError",
         "link.jpg": "OutsideRootError",
     }
-    assert told.warned == ["5 of 14 images could not be read and are left out; they are listed in failed.parquet"]
+    listed = cache.path / "failed.parquet"
+    assert listed.is_file()
+    assert told.warned == [f"5 of 14 images could not be read and are left out; they are listed in {listed}"]
     assert read_ledger(toys.params.ledger).find(rows="image").about == {"rows": "image", "count": 9, "failed": 5}
 
 

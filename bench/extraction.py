@@ -32,7 +32,7 @@ PROMISED = 0.8
 def rows() -> list[Row]:
     """Pictures a second of a real extraction on the CPU: 500-pixel JPEGs to tokens in whole, recorded shards.
 
-    Tokens lie in the joint space where the encoder has one (ViT-B-32); those of lite0 without heads are its towers' own.
+    Tokens lie in the joint space where the encoder has one (ViT-B-32), in its towers' own where not (bare lite0).
     """
     with tempfile.TemporaryDirectory() as folder:
         return [_compared(Path(folder), name, count) for name, count in ENCODERS.items()]

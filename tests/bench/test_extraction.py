@@ -23,7 +23,7 @@ def test_the_shards_that_are_timed_are_recorded(tiny: Encoder, tmp_path: Path, m
         whole.append(rows * shards.is_whole(folder))
         return made
 
-    monkeypatch.setattr(extraction.shards, "record", watched)
+    monkeypatch.setattr("bench.extraction.shards.record", watched)
     root, pictures = extraction.make_pictures(tmp_path / "pictures", 3)
     extraction._extract(tiny, root, pictures, 1)
     assert whole == [3]

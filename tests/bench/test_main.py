@@ -39,7 +39,7 @@ def test_a_broken_promise_is_named_after_both_files_are_written(
 ) -> None:
     made = dict(zip(("bench.one", "bench.two"), ratios, strict=True))
     modules = {name: types.SimpleNamespace(rows=lambda n=name: [row(n[6:], made[n])]) for name in made}
-    monkeypatch.setattr(command.importlib, "import_module", modules.__getitem__)
+    monkeypatch.setattr("bench.__main__.importlib.import_module", modules.__getitem__)
     assert command.main() == code
     assert capsys.readouterr().err == said
     assert [r["name"] for r in json.loads((root / "results" / "bench.json").read_text())["rows"]] == ["one", "two"]

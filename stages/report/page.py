@@ -33,7 +33,7 @@ def render_page(
 ) -> str:
     """The whole report as one HTML page without outside assets.
 
-    about: dataset, encoder, params, made_from. plots: by name; one that is absent leaves its place out."""
+    about: dataset, encoder, params, made_from, values_from. plots: by name; one that is absent leaves its place out."""
     return _template("page.html.j2", html=True).render(
         **_shared(metrics, figures, about),
         counts=content.shot_counts(metrics),
@@ -76,6 +76,7 @@ def _shared(metrics: content.Metrics, figures: content.Figures, about: Mapping[s
         "asked": content.asked(metrics),
         "findings": content.findings(metrics),
         "galleries": content.galleries(figures),
+        "origin": origin(about),
         "credit": CREDITS.get(about["dataset"]),
     }
 
@@ -90,7 +91,13 @@ def facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Text of an item", f"captions: {params['ingest']['captions']}"),
         ("Mixture", f"{words.counted(mixture['components'], 'component')}, {mixture['covariance']}"),
         ("Methods", words.listed(params["train"]["methods"])),
+        ("Origin of the trained heads' values", origin(about)),
     ]
+
+
+def origin(about: Mapping[str, Any]) -> str:
+    """Where the values of the trained heads come from, as the heads' ledger says it."""
+    return str(about.get("values_from", "not recorded"))
 
 
 def lost_queries(metrics: content.Metrics) -> str:

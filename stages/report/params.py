@@ -11,7 +11,8 @@ from typing import Any
 class ReportParams:
     """What `report` runs on: reads scores, queries, metrics, history; writes `page`, `table` and the plots.
 
-    `about` is what ran, for the page's head: dataset, encoder label, the values of params.yaml."""
+    `about` is what ran, for the page's head: dataset, encoder label, the values of params.yaml, and as
+    `values_from` where the values of the trained heads come from."""
 
     scores: Path
     queries: Path

@@ -27,6 +27,7 @@ ABOUT: dict[str, Any] = {
     "dataset": "openmoji",
     "encoder": "lite0-minilm",
     "made_from": "0123456789abcdef" * 2,
+    "values_from": "photos, parity, source classes",
     "params": {
         "dataset": "openmoji",
         "encoder": "lite0-minilm",

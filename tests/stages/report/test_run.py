@@ -157,3 +157,9 @@ def test_missing_scores_are_named(tmp_path: Path):
 def test_the_templates_lie_in_the_package():
     here = resources.files("stages.report")
     assert all((here / name).is_file() for name in ("page.html.j2", "table.md.j2"))
+
+
+def test_page_and_table_say_where_the_values_of_trained_heads_come_from(params, page):
+    told = build.ABOUT["values_from"]
+    assert f"<dd>{told}</dd>" in page
+    assert f"Origin of the trained heads' values: {told}." in params.table.read_text(encoding="utf-8")

@@ -85,7 +85,7 @@ class TrainParams:
     store: Path
     manifest: Path
     features: Path
-    mixtures: Path
+    mixtures: Path | None  # None where no method reads views
     episodes: Path
     ledger: Path
     history: Path

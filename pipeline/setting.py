@@ -22,4 +22,4 @@ class Setting:
     @property
     def label(self) -> str:
         """The encoder's label: its name, with `@<heads file stem>` where heads are used."""
-        return label(self.params.encoder, self.params.extract.heads)
+        return label(self.params.encoder, self.params.extract.heads, self.params.extract.weights)

@@ -23,6 +23,7 @@ from pipeline.params import leaves, read_values
 from pipeline.setting import Setting
 from stages.evaluate.params import EvaluateParams
 from stages.extract.params import ExtractParams
+from stages.extract.registry import inputs_of
 from stages.ingest.params import IngestParams
 from stages.mixture.params import MixtureParams
 from stages.report.params import ReportParams
@@ -73,7 +74,8 @@ def locate(setting: Setting, name: str) -> Path | None:
     """The artefact of a stage that was made with the present parameters, where one stands whole."""
     stage = STAGES[name]
     wanted = stage.stamp(setting)
-    for together in zip(*map(setting.places.to_read, stage.artefacts(setting)), strict=True):
+    places = [setting.places.to_read(artefact) for artefact in stage.artefacts(setting)]
+    for together in zip(*places, strict=True):
         if all(stamped(path) == wanted for path in together) and keys_stand(setting, together[0]):
             return together[0]
     return None
@@ -152,6 +154,7 @@ def _features(setting: Setting) -> Path:
 
 def _ingest_stamp(setting: Setting) -> str:
     params, section = setting.params, setting.params.ingest
+    own: list[Any]
     if params.dataset == "table":
         own = [section.table.model_dump(), _file_digest(setting, section.table.path)]
     elif params.dataset == "openmoji":
@@ -165,16 +168,9 @@ def _extract_stamp(setting: Setting) -> str:
     section = setting.params.extract
     kept = section.model_dump(exclude={"workers", "backend", "batch", "rows_per_shard", "weights", "heads"})
     files = [_file_digest(setting, section.weights), _file_digest(setting, section.heads)]
-    return digest_of(
-        [
-            "extract",
-            KINDS_VERSION["features"],
-            read_about(_manifest(setting))["digest"],
-            setting.params.encoder,
-            kept,
-            files,
-        ]
-    )
+    files += [digest_file(path) for path in inputs_of(setting.params.encoder, setting.places.home)]
+    manifest = read_about(_manifest(setting))["digest"]
+    return digest_of(["extract", KINDS_VERSION["features"], manifest, setting.params.encoder, kept, files])
 
 
 def _split_stamp(setting: Setting) -> str:

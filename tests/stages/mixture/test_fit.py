@@ -12,6 +12,7 @@ from cache.mixtures import MixtureRows
 from cache.store import read_ledger
 from stages.items import caption_rows, open_features
 from stages.mixture import fit
+from stages.mixture.batches import BUDGETS
 from stages.mixture.params import MixtureSection
 from stages.mixture.source import open_source
 from tests.stages.small_features import place
@@ -56,7 +57,7 @@ def test_an_item_is_the_same_in_any_order_and_any_batch(
     texts: FeatureCache, monkeypatch: pytest.MonkeyPatch, groups: str, budget: int
 ) -> None:
     wanted = fitted(texts, IDS, groups=groups)
-    monkeypatch.setitem(fit.BUDGETS, "spherical", budget)
+    monkeypatch.setitem(BUDGETS, "spherical", budget)
     order = sorted(IDS)
     found = fitted(texts, order, groups=groups)
     for row, name in enumerate(order):

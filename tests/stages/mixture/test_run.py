@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from cache.mixtures import MixtureRows, read_mixture
 from cache.store import folder_of, lock, read_ledger
 from stages.em import fit_mixture, views_of
 from stages.mixture import fit
+from stages.mixture.batches import BUDGETS
 from stages.mixture.params import MixtureParams, MixtureSection
 from stages.mixture.run import run
 from stages.progress import Silent, report_to
@@ -98,7 +99,7 @@ def alone(tokens: np.ndarray, covariance: Any = "spherical") -> tuple[Any, torch
 def test_every_item_is_fitted_as_it_would_be_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, covariance: str
 ) -> None:
-    monkeypatch.setitem(fit.BUDGETS, covariance, 150)  # several batches, padded
+    monkeypatch.setitem(cast(dict[str, int], BUDGETS), covariance, 150)  # several batches, padded
     run(asked := params(small(tmp_path), covariance=covariance))
     for modality, tokens in (("image", list(IMAGES)), ("text", [own[0] for own in TEXTS])):
         rows = kept(asked)[modality]

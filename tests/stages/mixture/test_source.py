@@ -19,7 +19,9 @@ IMAGES = RNG.normal(size=(3, 4, 5)).astype(np.float16)
 TEXTS = [[RNG.normal(size=(n, 6)).astype(np.float16) for n in counts] for counts in ((2, 3), (4, 1), (1, 2))]
 
 
-def sources(folder: Path, captions: str = "first", tokens: bool = True, texts: list[list[np.ndarray]] = TEXTS):
+def sources(
+    folder: Path, captions: str = "first", tokens: bool = True, texts: list[list[np.ndarray]] = TEXTS
+) -> tuple[Source, Source]:
     here = place(folder, IDS, IMAGES, texts, [["x"], ["y"], ["x"]], tokens=tokens)
     image, text = (open_features(here.store, read_ledger(here.features), rows) for rows in MODALITIES)
     pictures, captioned = image_rows(image, IDS), caption_rows(text, IDS, captions)

@@ -5,13 +5,12 @@ DVC cannot see the store: where a key is gone its ledger still stands, and DVC b
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cache.errors import DamagedError, MissingError
-from cache.verify import Finding, all_ledgers, repair_store, unused_keys, verify_ledgers, verify_store
+from cache.verify import Finding, all_ledgers, remove_key, repair_store, unused_keys, verify_ledgers, verify_store
 from pipeline.setting import Setting
 from pipeline.tables import Row, folder_bytes
 from pipeline.wiring import STAGES, stamped
@@ -109,7 +108,6 @@ def folder_rows(folders: Sequence[Path]) -> list[Row]:
     return [{"kind": f.parent.name, "key": f.name, "MB": folder_bytes(f) / 1e6} for f in folders]
 
 
-def remove(folders: Sequence[Path]) -> None:
-    """Remove folders of the store."""
-    for folder in folders:
-        shutil.rmtree(folder)
+def remove(folders: Sequence[Path]) -> int:
+    """Remove folders of the store, records first, but none that somebody is writing; returns how many went."""
+    return sum(remove_key(folder) for folder in folders)

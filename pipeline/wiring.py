@@ -75,6 +75,7 @@ def locate(setting: Setting, name: str) -> Path | None:
     stage = STAGES[name]
     wanted = stage.stamp(setting)
     places = [setting.places.to_read(artefact) for artefact in stage.artefacts(setting)]
+    together: tuple[Path, ...]
     for together in zip(*places, strict=True):
         if all(stamped(path) == wanted for path in together) and keys_stand(setting, together[0]):
             return together[0]

@@ -68,5 +68,4 @@ def clean(setting: Setting, unused: Unused = False, as_json: AsJson = False) -> 
     folders = upkeep.unused(setting)
     show(upkeep.folder_rows(folders), as_json)
     if unused:
-        upkeep.remove(folders)
-        reporter().say(f"{len(folders)} keys removed")
+        reporter().say(f"{upkeep.remove(folders)} keys removed")

@@ -18,7 +18,16 @@ def run(params: SplitParams) -> None:
     rows = {name: row for row, name in enumerate(manifest.ids)}
     labels = [manifest.labels[rows[name]] for name in ids]
     splits = [manifest.splits[rows[name]] for name in ids]
-    episodes = draw_episodes(ids, labels, splits, **params.section.model_dump())
+    section = params.section
+    episodes = draw_episodes(
+        ids,
+        labels,
+        splits,
+        protocol=section.protocol,
+        halves=section.halves,
+        shots=section.shots,
+        seeds=section.seeds,
+    )
     write_episodes(params.episodes, episodes, params.made_from)
     for line in summary(manifest.name, episodes):
         reporter().say(line)

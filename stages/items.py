@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cache import shards
 from cache.errors import DamagedError, MissingError
 from cache.features import FeatureCache, RowKind
 from cache.features import Modality as Modality  # given on: stage two knows items, not caches
@@ -177,3 +178,9 @@ def _mixtures(store: Path, ledger: Ledger, count: int) -> dict[Modality, Mixture
 def _keys(features: Ledger, mixtures: Path | None) -> dict[str, str]:
     keys: dict[str, str] = {kind: features.find(rows=kind).key for kind in KINDS}
     return keys if mixtures is None else {**keys, "mixtures": read_ledger(mixtures).keys[0].key}
+
+
+def require_sound(store: Path, items: Items) -> None:
+    """Read every byte that some items were read from; DamagedError where one is not what its record says."""
+    for rows, key in items.keys.items():
+        shards.require_sound(folder_of(store, "mixtures" if rows == "mixtures" else "features", key))

@@ -20,7 +20,7 @@ from stages.evaluate.ranking import Result, evaluate_task, look
 from stages.evaluate.summary import summarise
 from stages.evaluate.tables import query_table, score_rows
 from stages.heads import Head, load_head
-from stages.items import Items, load_items
+from stages.items import Items, load_items, require_sound
 from stages.progress import reporter
 
 WORK = "evaluate"
@@ -29,6 +29,7 @@ WORK = "evaluate"
 def run(params: EvaluateParams) -> None:
     """Score all heads of the ledger; write scores, queries and metrics."""
     items = load_items(params.store, params.manifest, params.features, params.mixtures, params.captions)
+    require_sound(params.store, items)
     episodes, ledger = read_episodes(params.episodes), read_ledger(params.heads)
     tasks = plan_tasks(ledger.keys, episodes, params.section.galleries)
     _require_tasks(params.heads, ledger, tasks)

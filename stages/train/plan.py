@@ -9,6 +9,7 @@ from typing import Any
 from cache.episodes import Episode
 from cache.errors import UsageError
 from cache.store import make_key
+from stages.items import captions_read
 from stages.section import Section
 from stages.train.methods import Method
 from stages.train.params import TrainSection
@@ -76,7 +77,7 @@ def _job(method: Method, episode: Episode, features: Features, section: TrainSec
         "params": None if own is None else own.model_dump(by_alias=True),
         "align": aligned_by,
         "features": {name: features.keys[name] for name in kept},
-        "captions": "all" if features.captions == "mean" else "first",
+        "captions": captions_read(features.captions),
         "episode": episode.key if method.needs_episode else None,
         "seed": None if method.deterministic else episode.seed,
     }

@@ -14,7 +14,7 @@ from cache.scores import HISTORY as CURVES
 from cache.scores import write_history as write_curves
 from cache.store import Ledger, LedgerKey, folder_of, lock, read_ledger, write_ledger
 from stages.heads import Head, save_head
-from stages.items import Items, load_items
+from stages.items import Items, load_items, require_sound
 from stages.progress import reporter
 from stages.train import watch
 from stages.train.episode import train_episode
@@ -66,20 +66,13 @@ def _folder(params: TrainParams, job: Job) -> Path:
 def _train(params: TrainParams, jobs: list[Job], items: Items) -> None:
     missing = {job.key: job for job in jobs if not shards.is_whole(_folder(params, job))}
     if missing:
-        _require_sound(params, items)
+        require_sound(params.store, items)  # nothing is fitted on damaged features or mixtures
     reporter().start(WORK, len(missing))
     for job in missing.values():
         with lock(params.store, "heads", job.key, params.wait_for_lock, reporter().say):
             _fit_into(params, job, items)
         reporter().advance(WORK, 1)
     reporter().finish(WORK)
-
-
-def _require_sound(params: TrainParams, items: Items) -> None:
-    """Refuse to fit on damaged features or mixtures: every byte is read, once a run that has something to fit."""
-    for rows, key in items.keys.items():
-        kind = "mixtures" if rows == "mixtures" else "features"
-        shards.require_sound(folder_of(params.store, kind, key))
 
 
 def _fit_into(params: TrainParams, job: Job, items: Items) -> None:

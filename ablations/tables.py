@@ -38,7 +38,7 @@ mAP in per cent, mean of both directions, gallery `target`, parity protocol, 5 d
 caption of an item is used. ± is half the 95 % *support* interval (over draws, one class split); a row without ± depends
 on no draw. The *class* interval (bootstrap over target classes, then queries, 2,000 draws, paired) says what other
 classes would have given, and "who beats whom" rests on it, Holm-corrected at each shot count. Trained heads use the
-values of params.yaml, chosen on the source classes of core20, parity.
+values of params.yaml; docs/selection.md has what the source classes of core20 say of them.
 
 96 % of core20's first captions name their own class, which makes retrieval by category easy: read it with the masked
 block beside it, never alone. The photo set's labels come from its captions and were checked by nobody: it is a check of

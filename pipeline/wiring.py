@@ -328,7 +328,7 @@ def _report_params(setting: Setting, stamp: str) -> ReportParams:
         page=_out(setting, "report"),
         table=_out(setting, "report", 1),
         plots=_out(setting, "report", 2),
-        about=about_run(setting, stamp),
+        about={**about_run(setting, stamp), "values_from": read_ledger(heads).about["values_from"]},
     )
 
 

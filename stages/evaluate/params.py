@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from stages.section import Gallery as Gallery
-from stages.section import Section, twice
+from stages.section import Gallery, Section, twice
 
 
 class EvaluateSection(Section):

@@ -14,7 +14,7 @@ from cache.heads import HEAD
 from cache.scores import write_queries, write_scores
 from cache.shards import require_whole
 from cache.store import Ledger, folder_of, read_ledger
-from stages.evaluate.params import EvaluateParams, Gallery
+from stages.evaluate.params import EvaluateParams
 from stages.evaluate.plan import Task, plan_tasks
 from stages.evaluate.ranking import Result, evaluate_task, look
 from stages.evaluate.summary import summarise
@@ -22,6 +22,7 @@ from stages.evaluate.tables import query_table, score_rows
 from stages.heads import Head, load_head
 from stages.items import Items, load_items, require_sound
 from stages.progress import reporter
+from stages.section import Gallery
 
 WORK = "evaluate"
 

@@ -49,7 +49,7 @@ def _admitted(methods: list[Method], dataset: str, episodes: list[Episode]) -> l
     if lost:
         where = f"{CHOSEN_ON[0]}, {CHOSEN_PROTOCOL}"
         reporter().warn(
-            f"{lost}: left out, their values were chosen on classes of {where} that are tested here; use parity"
+            f"{lost}: left out, their values were tried on classes of {where} that are tested here; use parity"
         )
     return kept
 
@@ -105,7 +105,8 @@ def _labelled(about: dict[str, Any], table: pa.Table) -> pa.Table:
 def _write_ledger(params: TrainParams, dataset: str, jobs: list[Job]) -> None:
     keys = tuple(LedgerKey("heads", job.key, shards.folder_digest(_folder(params, job)), job.about) for job in jobs)
     label = str(read_ledger(params.features).about["label"])
-    about = {"dataset": dataset, "label": label, "values_from": f"{CHOSEN_ON[0]}, {CHOSEN_PROTOCOL}, source classes"}
+    origin = f"params.yaml; checked on the source classes of {CHOSEN_ON[0]}, {CHOSEN_PROTOCOL} (docs/selection.md)"
+    about = {"dataset": dataset, "label": label, "values_from": origin}
     write_ledger(params.ledger, Ledger("heads", params.made_from, about, keys))
 
 

@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
+import xxhash
+
 from cache.errors import UsageError, nearest
-from cache.files import digest_of
 
 RANDOM = "none"  # the tag that asks for random, seeded weights
 LONGEST = 70  # characters of each text that a label is made of: file systems take names of 255 bytes
@@ -155,12 +156,12 @@ def label(encoder: str, heads: str | None, weights: str | None = None) -> str:
 
 
 def _safe(part: str) -> str:
-    """Any text as the name of one file or folder; different texts have different ones."""
+    """Any text as the name of one file or folder; different texts have different ones. (Light: no cache.files.)"""
     quoted = re.sub(r"^\.", "%2E", quote(part, safe="+")) or "%"
     if len(quoted) <= LONGEST:
         return quoted
     kept = (LONGEST - 10) // 2
-    return f"{quoted[:kept]}-{digest_of(part)[:8]}-{quoted[-kept:]}"
+    return f"{quoted[:kept]}-{xxhash.xxh3_64_hexdigest(part.encode())[:8]}-{quoted[-kept:]}"
 
 
 @cache

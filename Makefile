@@ -20,8 +20,8 @@ repro: $(READY) ## the whole pipeline on params.yaml; SEEDS=2 sets split.seeds t
 	@git rev-parse --git-dir > /dev/null 2>&1 || dvc config --local core.no_scm true
 	python -m pipeline verify --quick || python -m pipeline verify --mend
 	for stage in $$(python -m pipeline outdated); do dvc repro -f -s $$stage; done
-	$(if $(SEEDS),dvc exp run -S split.seeds=$(SEEDS),dvc repro) || \
-	  { python -m pipeline verify --quick && exit 1 || python -m pipeline verify --mend && dvc repro; }
+	$(if $(SEEDS),dvc exp run -S split.seeds=$(SEEDS),dvc repro) || ! python -m pipeline verify --quick
+	python -m pipeline verify --quick || { python -m pipeline verify --mend && dvc repro; }
 
 test: $(READY) ## ruff, mypy --strict and the whole test suite
 	ruff check .

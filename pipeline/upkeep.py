@@ -34,15 +34,25 @@ def mend(setting: Setting) -> None:
     gaps = {finding.path for finding in _gaps(setting, "data")}
     if not gaps:
         return
-    tracked = replace(setting, places=replace(setting.places, stage="mend"))
+    tracked = _tracked(setting)
     STAGES["ingest"].run(tracked)
     for name in WITH_KEYS:
-        path = tracked.places.to_write(STAGES[name].artefacts(tracked)[0])
+        path = _ledger(tracked, name)
         if path in gaps and _made_again(tracked, name, path):
             gaps.discard(path)
     for path in gaps:
         reporter().say(f"{path}: made from other inputs than stand now, dropped; DVC runs its stage")
         path.unlink()
+
+
+def _tracked(setting: Setting) -> Setting:
+    """The same run on the paths that dvc.yaml names, as if DVC ran it."""
+    return replace(setting, places=replace(setting.places, stage="upkeep"))
+
+
+def _ledger(tracked: Setting, name: str) -> Path:
+    """Where a stage's first artefact stands under DVC."""
+    return tracked.places.to_write(STAGES[name].artefacts(tracked)[0])
 
 
 def _made_again(tracked: Setting, name: str, path: Path) -> bool:
@@ -61,9 +71,9 @@ def outdated(setting: Setting) -> list[str]:
     """The stages whose artefact under data/ was made from a file that has changed since, which DVC does not see.
 
     Such a file (a user's table, heads, weights) lies outside dvc.yaml. Later stages follow by themselves."""
-    tracked = replace(setting, places=replace(setting.places, stage="outdated"))
+    tracked = _tracked(setting)
     for name in ("ingest", "extract"):
-        path = tracked.places.to_write(STAGES[name].artefacts(tracked)[0])
+        path = _ledger(tracked, name)
         if path.exists() and stamped(path) != STAGES[name].stamp(tracked):
             return [name]
     return []

@@ -33,8 +33,9 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",")]
 
 
-def _flag(name: str, help_: str, kind: Any = str) -> Any:
-    return Annotated[kind | None, typer.Option(name, help=help_, rich_help_panel=PANEL)]
+def _flag(name: str, help_: str) -> Any:
+    """A named flag for a key of params.yaml."""
+    return typer.Option(name, help=help_, rich_help_panel=PANEL)
 
 
 def gather(
@@ -46,17 +47,17 @@ def gather(
         list[Path] | None,
         typer.Option("--overlay", help="A file with some keys of params.yaml.", rich_help_panel=PANEL),
     ] = None,
-    dataset: _flag("--dataset", "The dataset.") = None,  # type: ignore[valid-type]
-    encoder: _flag("--encoder", "The encoder.") = None,  # type: ignore[valid-type]
-    weights: _flag("--weights", "A local checkpoint for the encoder.") = None,  # type: ignore[valid-type]
-    heads: _flag("--heads", "Linear heads that align two towers.") = None,  # type: ignore[valid-type]
-    shots: _flag("--shots", "Labelled pairs a target class, as in 0,1,3,5.") = None,  # type: ignore[valid-type]
-    seeds: _flag("--seeds", "How many draws of the supports.", int) = None,  # type: ignore[valid-type]
-    method: _flag("--method", "The methods, as in cca,gcrdp.") = None,  # type: ignore[valid-type]
-    device: _flag("--device", "auto, cpu, cuda, cuda:1 ...") = None,  # type: ignore[valid-type]
-    precision: _flag("--precision", "fp32, bf16 or fp16.") = None,  # type: ignore[valid-type]
-    workers: _flag("--workers", "Processes that extract.", int) = None,  # type: ignore[valid-type]
-    backend: _flag("--backend", "loky or ray.") = None,  # type: ignore[valid-type]
+    dataset: Annotated[str | None, _flag("--dataset", "The dataset.")] = None,
+    encoder: Annotated[str | None, _flag("--encoder", "The encoder.")] = None,
+    weights: Annotated[str | None, _flag("--weights", "A local checkpoint for the encoder.")] = None,
+    heads: Annotated[str | None, _flag("--heads", "Linear heads that align two towers.")] = None,
+    shots: Annotated[str | None, _flag("--shots", "Labelled pairs a target class, as in 0,1,3,5.")] = None,
+    seeds: Annotated[int | None, _flag("--seeds", "How many draws of the supports.")] = None,
+    method: Annotated[str | None, _flag("--method", "The methods, as in cca,gcrdp.")] = None,
+    device: Annotated[str | None, _flag("--device", "auto, cpu, cuda, cuda:1 ...")] = None,
+    precision: Annotated[str | None, _flag("--precision", "fp32, bf16 or fp16.")] = None,
+    workers: Annotated[int | None, _flag("--workers", "Processes that extract.")] = None,
+    backend: Annotated[str | None, _flag("--backend", "loky or ray.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 - read from sys.argv, before a command is known
 ) -> Setting:
     """The setting that the shared flags describe: params.yaml, the overlays, -S in order, the named flags."""

@@ -17,8 +17,9 @@ from bench.row import Row
 from cache import shards
 from cache.features import PART_NAME
 from cache.files import digest_file
+from stages.extract.built import EncoderChoice
 from stages.extract.crew import lanes_of
-from stages.extract.encoders import Encoder, EncoderChoice, load_encoder
+from stages.extract.encoders import Encoder, load_encoder
 from stages.extract.images import decode
 from stages.extract.plan import Row as Picture
 from stages.extract.shard import Task, extract_shards
@@ -39,7 +40,7 @@ def rows() -> list[Row]:
 
 
 def _compared(folder: Path, name: str, count: int) -> Row:
-    encoder = load_encoder(EncoderChoice(name, None, None, "cpu", "fp32", folder))
+    encoder = load_encoder(EncoderChoice(name, None, None, "cpu", "fp32", folder, False))
     root, pictures = make_pictures(folder / name.replace("/", "-"), count)
     lanes = lanes_of("cpu", 1)
     ours = count / min(_seconds(lambda: _extract(encoder, root, pictures, lanes), time.perf_counter))

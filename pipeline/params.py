@@ -26,6 +26,7 @@ class Params(Section):
     dataset: str
     encoder: str
     store: str
+    verify_on_read: bool
     ingest: IngestSection
     extract: ExtractSection
     split: SplitSection

@@ -17,7 +17,7 @@ from typing import Any
 
 from cache.errors import MissingError, UserError
 from cache.files import digest_file, digest_of, read_about, read_json
-from cache.shards import is_whole
+from cache.shards import is_whole, require_sound
 from cache.store import KINDS_VERSION, folder_of, read_ledger
 from pipeline.params import leaves, read_values
 from pipeline.setting import Setting
@@ -94,12 +94,20 @@ def require(setting: Setting, name: str) -> Path:
     stage = STAGES[name]
     found = locate(setting, name)
     if found:
+        if setting.params.verify_on_read:
+            _require_sound(setting, found)
         return found
     if setting.places.stage:
         raise MissingError(_gap_under_dvc(setting, stage))
     if stage.costly:
         raise MissingError(_gap_at_the_prompt(setting, stage))
     return make(setting, name)
+
+
+def _require_sound(setting: Setting, path: Path) -> None:
+    """Read every byte of what a ledger names; DamagedError where one is not what its record says."""
+    for key in read_ledger(path).keys if path.suffix == ".json" else ():
+        require_sound(folder_of(setting.places.store, key.kind, key.key))
 
 
 def _gap_under_dvc(setting: Setting, stage: Stage) -> str:
@@ -167,7 +175,9 @@ def _ingest_stamp(setting: Setting) -> str:
 
 def _extract_stamp(setting: Setting) -> str:
     section = setting.params.extract
-    kept = section.model_dump(exclude={"workers", "backend", "batch", "rows_per_shard", "weights", "heads"})
+    kept = section.model_dump(
+        exclude={"workers", "backend", "batch", "rows_per_shard", "weights", "heads", "allow_pickle"}
+    )
     files = [_file_digest(setting, section.weights), _file_digest(setting, section.heads)]
     files += [digest_file(path) for path in inputs_of(setting.params.encoder, setting.places.home)]
     manifest = read_about(_manifest(setting))["digest"]

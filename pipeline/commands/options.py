@@ -58,6 +58,14 @@ def gather(
     precision: Annotated[str | None, _flag("--precision", "fp32, bf16 or fp16.")] = None,
     workers: Annotated[int | None, _flag("--workers", "Processes that extract.")] = None,
     backend: Annotated[str | None, _flag("--backend", "loky or ray.")] = None,
+    tokens: Annotated[str | None, _flag("--tokens", "none, joint or raw.")] = None,
+    storage: Annotated[str | None, _flag("--storage", "Tokens are kept as float16 or float32.")] = None,
+    allow_pickle: Annotated[
+        bool | None, _flag("--allow-pickle", "Let a checkpoint run the code in it; only one that you trust.")
+    ] = None,
+    verify_on_read: Annotated[
+        bool | None, _flag("--verify-on-read", "Compare every byte that is read with its record.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 - read from sys.argv, before a command is known
 ) -> Setting:
     """The setting that the shared flags describe: params.yaml, the overlays, -S in order, the named flags."""
@@ -76,6 +84,10 @@ def gather(
         "extract.precision": precision,
         "extract.workers": workers,
         "extract.backend": backend,
+        "extract.tokens": tokens,
+        "extract.storage": storage,
+        "extract.allow_pickle": allow_pickle,
+        "verify_on_read": verify_on_read,
     }
     changes = [parse_override(text) for text in assign or []]
     flags = [(key, value) for key, value in named.items() if value is not None]

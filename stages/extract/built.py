@@ -1,4 +1,4 @@
-"""What every loader of encoders hands over, and the quiet in which it works."""
+"""What every loader of encoders is given and hands over, and the quiet in which it works."""
 
 from __future__ import annotations
 
@@ -7,11 +7,30 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from stages.extract.params import Precision
+
 SEED = 0  # of random weights
+
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """Everything that names one encoder; can be sent to another process. `device` is auto, cpu, mps, cuda, cuda:1.
+
+    A relative folder in the encoder's name lies under `home`. `allow_pickle`: a checkpoint may hold code, and runs it.
+    """
+
+    encoder: str
+    weights: Path | None
+    heads: Path | None
+    device: str
+    precision: Precision
+    home: Path
+    allow_pickle: bool
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor
 from cache.errors import UsageError
 from cache.files import digest_of
 from stages.extract import registry
-from stages.extract.built import Built
+from stages.extract.built import Built, EncoderChoice
 from stages.extract.params import Precision, Tokens
 from stages.extract.towers import ImageTower, Pooling, TextTower, TowerOut, image_tower, pooling_of, text_tower
 
@@ -28,21 +27,6 @@ CPU_SLICE = 8  # pictures at a time on a CPU: activations stay near the core (me
 PROBE = "a photo of a dog on the grass"
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class EncoderChoice:
-    """Everything that names one encoder; can be sent to another process. `device` is auto, cpu, mps, cuda, cuda:1.
-
-    A relative folder in the encoder's name lies under `home`.
-    """
-
-    encoder: str
-    weights: Path | None
-    heads: Path | None
-    device: str
-    precision: Precision
-    home: Path
 
 
 @dataclass(frozen=True)
@@ -176,7 +160,7 @@ def load_encoder(choice: EncoderChoice) -> Encoder:
     module, _, function = registry.loader(name).partition(":")
     device = find_device(choice.device)
     build = getattr(importlib.import_module(f"stages.extract.{module}"), function)
-    built: Built = build(name, choice.weights, choice.heads)
+    built: Built = build(name, choice)
     try:
         return _assemble(built, choice, device)
     except (RuntimeError, NotImplementedError) as error:

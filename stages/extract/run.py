@@ -17,8 +17,9 @@ from cache.errors import MissingError, UserError
 from cache.features import FeatureCache, RowKind
 from cache.manifest import Manifest, read_manifest
 from cache.store import Ledger, LedgerKey
+from stages.extract.built import EncoderChoice
 from stages.extract.crew import extract_by_crew, lanes_of, register_ray
-from stages.extract.encoders import Encoder, EncoderChoice, load_encoder
+from stages.extract.encoders import Encoder, load_encoder
 from stages.extract.params import ExtractParams, ExtractSection, Tokens
 from stages.extract.plan import Row, cache_content, plan_shards, rows_digest, rows_of, shard_count
 from stages.extract.shard import Finished, Piece, Task, Times, extract_shards
@@ -67,7 +68,15 @@ def choose(params: ExtractParams) -> EncoderChoice:
     """The encoder that the parameters ask for; its files are found from home."""
     section = params.section
     files = [params.home / Path(path).expanduser() if path else None for path in (section.weights, section.heads)]
-    return EncoderChoice(params.encoder, files[0], files[1], section.device, section.precision, params.home)
+    return EncoderChoice(
+        encoder=params.encoder,
+        weights=files[0],
+        heads=files[1],
+        device=section.device,
+        precision=section.precision,
+        home=params.home,
+        allow_pickle=section.allow_pickle,
+    )
 
 
 def about(params: ExtractParams, manifest: Manifest, encoder: Encoder) -> dict[str, Any]:

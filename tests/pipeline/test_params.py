@@ -40,7 +40,10 @@ def test_every_key_is_read_by_some_code() -> None:
 def test_every_key_is_tracked_by_a_stage_of_dvc() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
     tracked = {key for stage in stages for key in stage.get("params", [])}
-    free = {"extract.batch", "extract.rows_per_shard", "extract.workers", "extract.backend"}  # change no number
+    free = {  # change no number
+        *(f"extract.{key}" for key in ("batch", "rows_per_shard", "workers", "backend", "allow_pickle")),
+        "verify_on_read",
+    }
     assert {
         key for key in model_leaves() - free if not any(key == t or key.startswith(t + ".") for t in tracked)
     } == set()

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from cache.files import digest_file
 from cache.manifest import Manifest, write_manifest
-from stages.extract.encoders import Encoder, EncoderChoice, load_encoder
+from stages.extract.built import EncoderChoice
+from stages.extract.encoders import Encoder, load_encoder
 from stages.extract.lite0_minilm import HEADS
 from stages.extract.params import ExtractParams, ExtractSection
 from stages.progress import Silent, report_to
@@ -41,7 +42,7 @@ def write_model(folder: Path, config: dict[str, Any]) -> Path:
 
 
 def choice_of(encoder: str, weights: Path | None = None, heads: Path | None = None) -> EncoderChoice:
-    return EncoderChoice(encoder, weights, heads, "cpu", "fp32", Path("nowhere"))
+    return EncoderChoice(encoder, weights, heads, "cpu", "fp32", Path("nowhere"), False)
 
 
 @pytest.fixture(scope="session")
@@ -157,6 +158,7 @@ def toys(tmp_path: Path, tiny_folder: Path) -> Toys:
         storage="float16",
         weights=None,
         heads=None,
+        allow_pickle=False,
         templates=["a photo of a {}", "{}"],
         rows_per_shard=4,
         batch=3,

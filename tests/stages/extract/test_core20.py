@@ -57,6 +57,7 @@ def photos(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Photos:
         storage="float16",
         weights=None,
         heads=str(shared / "encoders" / "lite0-minilm-photos" / "heads.safetensors"),
+        allow_pickle=False,
         templates=["a photo of a {}"],
         rows_per_shard=1024,
         batch=64,

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from cache.errors import UsageError
-from stages.extract.encoders import CPU_SLICE, Encoder, EncoderChoice, digest_of_weights, find_device, load_encoder
+from stages.extract.built import EncoderChoice
+from stages.extract.encoders import CPU_SLICE, Encoder, digest_of_weights, find_device, load_encoder
 
 TEXTS = ["a dog", "two children on a swing", "snow", "a very long caption about a dog on a meadow in the snow"]
 
@@ -88,7 +89,7 @@ def test_joint_tokens_need_a_pool_that_single_tokens_obey(tiny: Encoder) -> None
 
 
 def test_bf16_stays_close(tiny_folder: Any, tiny: Encoder) -> None:
-    half = load_encoder(EncoderChoice(f"local-dir:{tiny_folder}", None, None, "cpu", "bf16", tiny_folder))
+    half = load_encoder(EncoderChoice(f"local-dir:{tiny_folder}", None, None, "cpu", "bf16", tiny_folder, False))
     assert half.digest == tiny.digest
     for a, b in (
         (half.encode_texts(TEXTS, "joint"), tiny.encode_texts(TEXTS, "joint")),
@@ -118,7 +119,7 @@ def test_a_precision_that_a_device_lacks_is_one_line(monkeypatch: pytest.MonkeyP
         raise RuntimeError('"op" not implemented for Half')
 
     monkeypatch.setattr("stages.extract.encoders._probed", lacks)
-    choice = EncoderChoice(f"local-dir:{tiny_folder}", None, None, "cpu", "fp16", tiny_folder)
+    choice = EncoderChoice(f"local-dir:{tiny_folder}", None, None, "cpu", "fp16", tiny_folder, False)
     with pytest.raises(UsageError, match="precision fp16 does not work on cpu; use fp32 or bf16"):
         load_encoder(choice)
     with pytest.raises(RuntimeError):  # in fp32 it would be our own fault

@@ -32,10 +32,13 @@ test: $(READY) ## ruff, mypy --strict and the whole test suite
 bench: $(READY) ## ratios against what a user would pick instead -> results/bench.json, docs/benchmarks.md
 	python -m bench
 
+proof: $(READY) ## kills, faults and flipped bits, many times over -> results/proof.json, docs/reliability.md
+	python -m proof
+
 tables: $(READY) ## measure the tables of docs/results.md and README.md (needs the research-only photos)
 	python -m ablations.tables
 
 clean: ## the virtual environment and everything that was made
 	rm -rf $(VENV) data runs results
 
-.PHONY: help install repro test bench tables clean
+.PHONY: help install repro test bench proof tables clean

@@ -1,0 +1,1 @@
+"""What breaks on purpose, many times over: kills, refused writes, flipped bits."""

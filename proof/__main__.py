@@ -1,0 +1,72 @@
+"""`python -m proof`: break things many times over, write results/proof.json and docs/reliability.md.
+
+Exits with 1, naming the rows, where something did not hold each time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bench.__main__ import machine
+from cache.files import write_bytes, write_json
+from proof.row import Proof
+
+MODULES = ("kills", "dvc_kills", "commits", "flips")
+LIBRARIES = ("torch", "open_clip_torch", "h5py", "pyarrow", "joblib", "dvc")
+ROOT = Path(__file__).resolve().parent.parent
+
+HEAD = """# Reliability
+
+Made by `make proof`; do not edit. What was done to stage one, how often, and how
+often it held. CI runs a tenth of each count on every change.
+
+Machine: {cores} cores ({chip}), Python {python}, {libraries}.
+
+| what | tried | held | note |
+| --- | ---: | ---: | --- |
+"""
+
+
+def line(proof: Proof) -> str:
+    """One row of the table."""
+    return f"| {proof.what} | {proof.tried} | {proof.held} | {proof.note} |\n"
+
+
+def page(about: dict[str, Any], proofs: list[Proof], how: dict[str, str]) -> str:
+    """docs/reliability.md: the machine, the table, and how each module went about it, in its own words."""
+    libraries = ", ".join(f"{name} {number}" for name, number in about["libraries"].items())
+    head = HEAD.format(**{**about, "libraries": libraries}) + "".join(map(line, proofs))
+    return head + "\n## How\n" + "".join(f"\n`proof/{name}.py`: {said}\n" for name, said in how.items())
+
+
+def broken(proofs: list[Proof]) -> list[str]:
+    """What did not hold each time, or was never tried, as lines for people."""
+    return [f"{p.what}: held {p.held} of {p.tried} times" for p in proofs if p.held < p.tried or not p.tried]
+
+
+def main() -> int:
+    """Run the modules one after the other and write both files; the exit code."""
+    proofs: list[Proof] = []
+    how: dict[str, str] = {}
+    for name in MODULES:
+        module = importlib.import_module(f"proof.{name}")
+        how[name] = inspect.cleandoc(module.__doc__ or "")
+        for proof in module.prove(1.0):
+            proofs.append(proof)
+            print(line(proof), end="", flush=True)
+    about = {**machine(), "libraries": {name: version(name) for name in LIBRARIES}}
+    write_json(ROOT / "results" / "proof.json", {"machine": about, "proofs": [asdict(proof) for proof in proofs]})
+    write_bytes(ROOT / "docs" / "reliability.md", page(about, proofs, how).encode())
+    for told in broken(proofs):
+        print(told, file=sys.stderr)
+    return 1 if broken(proofs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

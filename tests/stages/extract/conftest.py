@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import open_clip
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
-from cache.files import digest_file
-from cache.manifest import Manifest, write_manifest
+from proof.toys import TINY, Toys, make_toys, manifest_of, save_pictures, write_model
 from stages.extract.built import EncoderChoice
 from stages.extract.encoders import Encoder, load_encoder
 from stages.extract.lite0_minilm import HEADS
-from stages.extract.params import ExtractParams, ExtractSection
 from stages.progress import Silent, report_to
 
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 16},
-    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 2},
-}
-
-
-def write_model(folder: Path, config: dict[str, Any]) -> Path:
-    """A folder that `local-dir:` takes: a configuration and seeded random weights."""
-    folder.mkdir(parents=True)
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
-    torch.manual_seed(1)
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, folder / "open_clip_model.safetensors")
-    return folder
+__all__ = ["TINY", "Toys", "manifest_of", "save_pictures", "write_model"]
 
 
 def choice_of(encoder: str, weights: Path | None = None, heads: Path | None = None) -> EncoderChoice:
@@ -106,76 +84,6 @@ def told() -> Iterator[Recorder]:
     report_to(before)
 
 
-def save_pictures(root: Path, count: int) -> list[str]:
-    """Noise at various sizes, as JPEG; their paths below the root."""
-    root.mkdir(parents=True, exist_ok=True)
-    numbers = np.random.default_rng(0)
-    names = [f"{i:03}.jpg" for i in range(count)]
-    for i, name in enumerate(names):
-        pixels = numbers.integers(0, 256, (40 + i, 50, 3), np.uint8)
-        Image.fromarray(pixels).save(root / name)
-    return names
-
-
-def manifest_of(root: Path, images: list[str]) -> Manifest:
-    """Two captions an item, of various lengths; two classes."""
-    n = len(images)
-    texts = [[f"item {i}" + " and more" * (i % 4), f"a caption of {i}"] for i in range(n)]
-    labels = [["Red_Fox" if i % 2 else "polar-bear"] for i in range(n)]
-    digests = [digest_file(root / image) if (root / image).is_file() else "" for image in images]
-    ids = [f"id{i}" for i in range(n)]
-    return Manifest("toys", str(root), ids, images, texts, labels, [None] * n, [1] * n, digests)
-
-
-@dataclass(frozen=True)
-class Toys:
-    """A small dataset and the parameters to extract it; `with_` changes some keys of the section."""
-
-    base: Path
-    root: Path
-    params: ExtractParams
-
-    def with_(self, **keys: Any) -> ExtractParams:
-        section = self.params.section.model_copy(update=keys)
-        return replace(self.params, section=section)
-
-    def into(self, folder: str, **keys: Any) -> ExtractParams:
-        """The same, into another store."""
-        return replace(self.with_(**keys), store=self.base / folder, ledger=self.base / f"{folder}.json")
-
-    def remake(self, images: list[str]) -> None:
-        write_manifest(self.params.manifest, manifest_of(self.root, images), "test")
-
-
 @pytest.fixture
 def toys(tmp_path: Path, tiny_folder: Path) -> Toys:
-    root = tmp_path / "pictures"
-    images = save_pictures(root, 10)
-    section = ExtractSection(
-        device="cpu",
-        precision="fp32",
-        tokens="joint",
-        storage="float16",
-        weights=None,
-        heads=None,
-        allow_pickle=False,
-        templates=["a photo of a {}", "{}"],
-        rows_per_shard=4,
-        batch=3,
-        workers=1,
-        backend="loky",
-    )
-    params = ExtractParams(
-        encoder=f"local-dir:{tiny_folder}",
-        label="tiny",
-        section=section,
-        home=tmp_path,
-        store=tmp_path / "store",
-        manifest=tmp_path / "toys.parquet",
-        ledger=tmp_path / "toys.json",
-        made_from="stamp",
-        wait_for_lock=False,
-    )
-    made = Toys(tmp_path, root, params)
-    made.remake(images)
-    return made
+    return make_toys(tmp_path, tiny_folder, 10)

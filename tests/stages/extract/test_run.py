@@ -15,6 +15,7 @@ from cache.errors import BusyError, DamagedError, MissingError, UsageError, User
 from cache.features import FeatureCache
 from cache.shards import ABOUT, RECORD
 from cache.store import Ledger, folder_of, read_ledger
+from proof.toys import bytes_of
 from stages.extract import run as stage
 from stages.extract.encoders import Encoder
 from stages.extract.params import ExtractParams
@@ -30,12 +31,6 @@ def one_encoder(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
 def caches(params: ExtractParams) -> dict[str, FeatureCache]:
     ledger = read_ledger(params.ledger)
     return {key.about["rows"]: FeatureCache.open(folder_of(params.store, key.kind, key.key)) for key in ledger.keys}
-
-
-def bytes_of(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder but the locks."""
-    files = [path for path in folder.rglob("*") if path.is_file() and "locks" not in path.parts]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def counted_parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -152,48 +152,66 @@ def _failed_rows(part: dict[str, Array]) -> pa.Table:
 class FeatureCache:
     """A whole feature cache, read only. Row i is row i of `index`; mappings survive fork and pickle."""
 
-    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+    def __init__(self, path: Path, about: dict[str, Any], lines: dict[str, shards.ShardLine], verify: bool) -> None:
         self.path = path
         self.about = about
         self.rows_kind: RowKind = about["rows"]
+        self._lines = lines
+        self._verify = verify
         self._names = _part_names(about)
         self._maps: dict[int, dict[str, Array]] = {}
+        self._columns: dict[str, pa.ChunkedArray] = {}
+        self._compared: set[str] = set()
 
     @classmethod
-    def open(cls, path: Path) -> FeatureCache:
-        """Open a cache (stat only, `verify` reads the bytes); MissingError or DamagedError unless it is whole."""
-        shards.require_whole(Path(path), REMEDY)
-        return cls(Path(path), shards.about_of(Path(path)))
+    def open(cls, path: Path, verify: bool = False) -> FeatureCache:
+        """Open a cache: every file is there with its size, cache.json with its digest; MissingError or DamagedError.
+
+        With `verify` each file is compared with its digest when it is first read, a part when the first of its rows
+        is, and a damaged one is refused by the same DamagedError: what comes of `pooled`, `tokens`, ... is sound.
+        """
+        about, lines = shards.require_whole(Path(path), REMEDY)
+        return cls(Path(path), about, lines, verify)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FeatureCache.open, (self.path,)
+        return FeatureCache.open, (self.path, self._verify)
 
     def __len__(self) -> int:
         return len(self._part)
 
-    @cached_property
+    @property
     def index(self) -> pa.Table:
         """id, caption, n_tokens, truncated, part, row of every row."""
-        return read_table(self.path / INDEX)
+        return self.columns(_INDEX.names)
+
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Some columns of the index, of every row; those that nobody asked for are never read."""
+        if new := [name for name in names if name not in self._columns]:
+            read = self._table(INDEX, new)
+            self._columns |= {name: read[name] for name in new}
+        return pa.table({name: self._columns[name] for name in names})
 
     @cached_property
     def failed(self) -> pa.Table:
         """id, path, error, message of every row that could not be used."""
-        return read_table(self.path / FAILED)
+        return self._table(FAILED, _FAILED.names)
+
+    def _table(self, name: str, columns: Sequence[str]) -> pa.Table:
+        return read_table(self._sound(name), list(columns))
 
     @cached_property
     def ids(self) -> list[str]:
         """The id of every row; a text cache has an id once a caption, a name cache once a template."""
-        ids: list[str] = self.index["id"].to_pylist()
+        ids: list[str] = self.columns(["id"])["id"].to_pylist()
         return ids
 
     @cached_property
     def _part(self) -> Array:
-        return np.asarray(self.index["part"].to_numpy())
+        return np.asarray(self.columns(["part"])["part"].to_numpy())
 
     @cached_property
     def _row(self) -> Array:
-        return np.asarray(self.index["row"].to_numpy())
+        return np.asarray(self.columns(["row"])["row"].to_numpy())
 
     @property
     def has_tokens(self) -> bool:
@@ -249,5 +267,12 @@ class FeatureCache:
 
     def _arrays(self, part: int) -> dict[str, Array]:
         if part not in self._maps:
-            self._maps[part] = map_arrays(self.path / self._names[part])
+            self._maps[part] = map_arrays(self._sound(self._names[part]))
         return self._maps[part]
+
+    def _sound(self, name: str) -> Path:
+        """Where a file lies, once its bytes were compared with its digest if that is wanted."""
+        if self._verify and name not in self._compared:
+            shards.require_sound_file(self.path, self._lines[name])
+            self._compared.add(name)
+        return self.path / name

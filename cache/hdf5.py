@@ -10,6 +10,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
 
 from cache.errors import DamagedError, MissingError, one_line
 from cache.store import command_of, shown
@@ -84,7 +85,7 @@ def map_arrays(path: Path) -> dict[str, Array]:
     try:
         with h5py.File(path, "r") as file:
             places = {name: (item.id.get_offset(), item.shape, item.dtype) for name, item in file.items()}
-        raw = np.memmap(path, np.uint8, "r")
+        raw = _mapped(path)
         return {name: _view(raw, *place) for name, place in places.items()}
     except FileNotFoundError as error:
         raise MissingError(f"{path}: no such file") from error
@@ -93,6 +94,13 @@ def map_arrays(path: Path) -> dict[str, Array]:
             f"{shown(path)}: cannot be read as contiguous HDF5 ({one_line(error)});"
             f" run 'verify --repair', then '{command_of(path.parent)}'"
         ) from error
+
+
+def _mapped(path: Path) -> Array:
+    """All bytes of a file, mapped, and no handle kept: numpy's and Python's own mappings hold one each, so that a
+    cache of a thousand parts would meet the usual limit on open files."""
+    with pa.memory_map(str(path)) as file:
+        return np.frombuffer(file.read_buffer(), np.uint8)
 
 
 def _view(raw: Array, offset: int | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -58,7 +58,7 @@ def begin(folder: Path, about: Mapping[str, Any], files: Sequence[str]) -> None:
             return _same(folder, content)
         finished = temporary(folder)
         finished.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
-        _finish(folder, finished, ABOUT, 0)
+        _finish(folder, lines, finished, ABOUT, 0)
 
 
 def _whole_about(folder: Path, about: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:
@@ -83,7 +83,12 @@ def _is_named(about: Mapping[str, Any]) -> bool:
 
 def about_of(folder: Path) -> dict[str, Any]:
     """What cache.json says; MissingError if the folder was never begun, DamagedError if it is not as recorded."""
-    line = recorded(folder).get(ABOUT)
+    return _about_by(folder, recorded(folder))
+
+
+def _about_by(folder: Path, lines: Mapping[str, ShardLine]) -> dict[str, Any]:
+    """The same, where the lines are known already: with many parts reading them is most of the work."""
+    line = lines.get(ABOUT)
     if line is None:
         raise MissingError(f"{shown(folder)}: nothing is here; run '{command_of(folder)}'")
     if problem := _problem(folder, line, hashes=True):
@@ -108,19 +113,20 @@ def record(folder: Path, finished: Path, name: str, rows: int) -> ShardLine:
 
     For the leader alone. ValueError if cache.json does not list the name; UserError on a full disk.
     """
-    if name not in about_of(folder)["files"]:
+    lines = recorded(folder)
+    if name not in _about_by(folder, lines)["files"]:
         raise ValueError(f"{name} is not among the files that {ABOUT} lists")
     with room(folder):
-        line = _finish(folder, finished, name, rows)
+        line = _finish(folder, lines, finished, name, rows)
     step("record")
     return line
 
 
-def _finish(folder: Path, finished: Path, name: str, rows: int) -> ShardLine:
+def _finish(folder: Path, lines: Mapping[str, ShardLine], finished: Path, name: str, rows: int) -> ShardLine:
     line = ShardLine(name, rows, finished.stat().st_size, digest_file(finished))
     try:
         _commit(finished, folder / name)
-        _write_record(folder, {**recorded(folder), name: line})
+        _write_record(folder, {**lines, name: line})
     finally:
         finished.unlink(missing_ok=True)
     return line
@@ -176,12 +182,15 @@ def unfinished(folder: Path) -> list[str]:
 
     A recorded file that is gone or of another size is damage, not unfinished work: DamagedError, one line.
     """
-    wanted = about_of(folder)["files"]
     lines = recorded(folder)
+    return _unfinished_by(folder, _about_by(folder, lines), lines)
+
+
+def _unfinished_by(folder: Path, about: Mapping[str, Any], lines: Mapping[str, ShardLine]) -> list[str]:
     for name, line in lines.items():
         if problem := _problem(folder, line, hashes=False):
             raise _damaged(folder, problem, name, command_of(folder))
-    return [name for name in wanted if name not in lines]
+    return [name for name in about["files"] if name not in lines]
 
 
 def is_whole(folder: Path) -> bool:
@@ -192,19 +201,22 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
-def require_whole(folder: Path, remedy: str) -> None:
-    """Stop with one line, naming the command `remedy`, unless the folder is whole (stat only).
+def require_whole(folder: Path, remedy: str) -> tuple[dict[str, Any], dict[str, ShardLine]]:
+    """What cache.json says and the recorded lines; one line naming the command `remedy` unless it is whole (stat only).
 
     MissingError if it is absent, unfinished or of another version of its kind, DamagedError if a file is gone, of
     another size or unreadable.
     """
-    if ABOUT not in recorded(folder):
+    lines = recorded(folder)
+    if ABOUT not in lines:
         raise MissingError(f"{shown(folder)}: not there; run '{remedy}'")
-    if about_of(folder)["version"] != _version_of(folder):
+    about = _about_by(folder, lines)
+    if about["version"] != _version_of(folder):
         raise MissingError(f"{shown(folder)}: of another version; run '{command_of(folder)}' again")
-    if missing := unfinished(folder):
+    if missing := _unfinished_by(folder, about, lines):
         rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise MissingError(f"{shown(folder)}: unfinished, {missing[0]}{rest} to come; run '{remedy}', which goes on")
+    return about, lines
 
 
 def require_sound(folder: Path) -> None:
@@ -212,9 +224,14 @@ def require_sound(folder: Path) -> None:
 
     For a stage about to keep numbers made of them: their key would vouch for wrong ones for ever after.
     """
-    for name, line in recorded(folder).items():
-        if problem := _problem(folder, line, hashes=True):
-            raise _damaged(folder, problem, name, command_of(folder))
+    for line in recorded(folder).values():
+        require_sound_file(folder, line)
+
+
+def require_sound_file(folder: Path, line: ShardLine) -> None:
+    """Read every byte of one file; DamagedError, one line with the remedy, unless it is as recorded."""
+    if problem := _problem(folder, line, hashes=True):
+        raise _damaged(folder, problem, line.name, command_of(folder))
 
 
 def folder_digest(folder: Path) -> str:

@@ -144,7 +144,7 @@ def load_items(store: Path, manifest: Path, features: Path, mixtures: Path | Non
 
 
 def _captions(cache: FeatureCache) -> list[int]:
-    return [int(number) for number in cache.index["caption"].to_pylist()]
+    return [int(number) for number in cache.columns(["caption"])["caption"].to_pylist()]
 
 
 def _mean_rows(values: Array, rows: Sequence[Rows]) -> Array:

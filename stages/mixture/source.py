@@ -29,7 +29,7 @@ class Source:
 
 def open_source(modality: Modality, cache: FeatureCache, rows: list[Rows]) -> Source:
     """Count the tokens of each item. In a cache without tokens the pooled vector of a row counts as its token."""
-    tokens = cache.index["n_tokens"].to_numpy() if cache.has_tokens else np.ones(len(cache), np.int64)
+    tokens = cache.columns(["n_tokens"])["n_tokens"].to_numpy() if cache.has_tokens else np.ones(len(cache), np.int64)
     lengths = np.array([tokens[own].sum() for own in rows], np.int64)
     return Source(modality, cache, rows, lengths, None if cache.has_tokens else cache.pooled())
 

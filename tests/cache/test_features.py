@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cache
+from bench.opening import make_sparse
 from cache import shards
-from cache.errors import MissingError
-from cache.features import PART_NAME, FeatureCache, Part, RowKind, file_names, finish, write_part
+from cache.errors import DamagedError, MissingError
+from cache.features import FAILED, INDEX, PART_NAME, FeatureCache, Part, RowKind, file_names, finish, write_part
 from cache.hdf5 import map_arrays
-from tests.cache.build import begin_features, features_folder, small_part, write_features
+from tests.cache.build import begin_features, features_folder, flip_bit, small_part, write_features
 from tests.strategies import parts
 
 KINDS: tuple[RowKind, ...] = ("image", "text", "name")
@@ -227,3 +232,124 @@ def test_the_tiny_part_has_the_bytes_it_always_had(tmp_path: Path) -> None:
     write_part(tmp_path / "a", small_part("text", 0))
     assert (tmp_path / "a").read_bytes() == golden.read_bytes()
     assert map_arrays(golden)["offsets"].tolist() == [0, 1, 3, 6, 10]
+
+
+def test_a_column_of_the_index_is_read_when_it_is_asked_for_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[str]] = []
+    original = pq.read_table
+    monkeypatch.setattr(
+        "cache.files.pq.read_table", lambda path, columns, **k: _noted(original, read, path, columns, k)
+    )
+    write_features(features_folder(tmp_path, "text"), "text")
+    opened = FeatureCache.open(features_folder(tmp_path, "text"))
+    assert (len(opened), opened.pooled().shape) == (7, (7, 4))
+    opened.tokens([3])
+    assert read == [["part"], ["row"]]
+    assert opened.columns(["row", "caption", "part"]).column_names == ["row", "caption", "part"]
+    assert opened.index.column_names == ["id", "caption", "n_tokens", "truncated", "part", "row"]
+    assert opened.ids == opened.index["id"].to_pylist()
+    assert read[2:] == [["caption"], ["id", "n_tokens", "truncated"]]
+
+
+def _noted(original, read, path, columns, others):
+    read.append(columns)
+    return original(path, columns=columns, **others)
+
+
+def damaged_cache(tmp_path: Path, name: str, verify: bool) -> FeatureCache:
+    """A cache of two parts, four rows and three, one bit of one file turned over after it was written."""
+    folder = features_folder(tmp_path, "image")
+    write_features(folder, "image")
+    flip_bit(folder / name, at=_in_pooled(folder / name) if name.endswith(".h5") else 0.5)
+    return FeatureCache.open(folder, verify=verify)
+
+
+def test_with_verify_a_damaged_part_is_refused_and_the_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    opened = damaged_cache(tmp_path, PART_NAME(1), verify=True)
+    sound = np.asarray(opened.tokens([2, 0]))
+    np.testing.assert_array_equal(sound, small_part("image", 0).tokens[[2, 0]])  # type: ignore[index]
+    line = (
+        rf"features/{opened.path.name}/part-00001\.h5: its content has digest [0-9a-f]{{32}}, shards\.jsonl says "
+        r"[0-9a-f]{32}; run 'verify --repair', then 'extract' writes only this part again"
+    )
+    for read in (lambda: opened.tokens([0, 4]), opened.pooled, opened.pooled_raw):
+        with pytest.raises(DamagedError, match=f"^{line}$"):
+            read()
+    for again in (pickle.loads(pickle.dumps(opened)), opened):
+        np.testing.assert_array_equal(np.asarray(again.tokens([2, 0])), sound)
+        with pytest.raises(DamagedError, match=line):
+            again.tokens([6])
+
+
+def _in_pooled(part: Path) -> float:
+    """Where in the file, as a share of it, the pooled vectors lie."""
+    with h5py.File(part) as file:
+        return float((file["pooled"].id.get_offset() + 1.5) / (part.stat().st_size - 1))
+
+
+@pytest.mark.parametrize(("name", "read"), [(INDEX, "index"), (INDEX, "ids"), (FAILED, "failed")])
+def test_with_verify_a_damaged_table_is_refused_where_it_is_read(tmp_path: Path, name: str, read: str) -> None:
+    opened = damaged_cache(tmp_path, name, verify=True)
+    assert opened.pooled().shape == (7, 4)
+    with pytest.raises(DamagedError, match=rf"{name}: its content has digest .* writes only this file again"):
+        getattr(opened, read)
+
+
+def test_without_verify_bytes_are_taken_as_they_are_and_sizes_are_not(tmp_path: Path) -> None:
+    opened = damaged_cache(tmp_path, PART_NAME(1), verify=False)
+    assert not np.array_equal(opened.pooled()[4:], small_part("image", 1, 3).pooled)
+    last = opened.path / PART_NAME(1)
+    os.truncate(last, last.stat().st_size - 1)
+    with pytest.raises(DamagedError, match=r"part-00001\.h5: \d+ bytes, shards\.jsonl says \d+"):
+        FeatureCache.open(opened.path)
+
+
+def test_with_verify_each_file_is_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_features(features_folder(tmp_path, "image"), "image")
+    opened = FeatureCache.open(features_folder(tmp_path, "image"), verify=True)
+    compared: list[str] = []
+    original = shards.require_sound_file
+    monkeypatch.setattr(
+        "cache.features.shards.require_sound_file", lambda f, line: (compared.append(line.name), original(f, line))
+    )
+    for _ in range(2):
+        opened.tokens([0, 6, 1, 5])
+        opened.pooled()
+        assert opened.index.num_rows + opened.failed.num_rows == 9
+    assert sorted(compared) == sorted([PART_NAME(0), PART_NAME(1), INDEX, FAILED])
+
+
+READER = """
+import json, resource, sys
+from pathlib import Path
+from cache.features import FeatureCache
+
+def held():
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon")]
+    return 1024 * int(line.split()[1])  # without what is mapped: the system takes that back when it needs it
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+FeatureCache.open(Path(sys.argv[1])).tokens([0])  # what libraries load on their first use counts before
+before = held()
+opened = FeatureCache.open(Path(sys.argv[2]))
+tokens = opened.tokens(range(0, len(opened), 100))
+print(json.dumps([tokens.shape, held() - before - tokens.nbytes]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc, which only Linux has")
+def test_many_parts_are_read_with_few_open_files_and_without_the_ids_in_memory(tmp_path: Path) -> None:
+    """200,000 rows in 200 parts: their ids would take 20 MB as a column and as Python strings, part and row take 2."""
+    write_features(features_folder(tmp_path / "a", "image"), "image")
+    large = make_sparse(tmp_path / "b", rows=200_000, per_part=1000, patches=16, width=64)
+    command = [sys.executable, "-c", READER, str(features_folder(tmp_path / "a", "image")), str(large)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shape, beyond = json.loads(done.stdout)
+    assert shape == [2000, 16, 64]
+    assert beyond < 18e6

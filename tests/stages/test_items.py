@@ -55,7 +55,8 @@ def test_an_items_text_is_its_first_caption_or_all_of_them_in_order(tmp_path):
 
 
 def test_captions_count_by_their_number_and_not_by_their_place():
-    cache = SimpleNamespace(ids=["p", "q", "p", "p"], index=pa.table({"caption": [2, 4, 0, 1]}))
+    table = pa.table({"caption": [2, 4, 0, 1]})
+    cache = SimpleNamespace(ids=["p", "q", "p", "p"], columns=table.select)
     assert [rows.tolist() for rows in caption_rows(cache, ["q", "p"], "mean")] == [[1], [2, 3, 0]]
     assert [rows.tolist() for rows in caption_rows(cache, ["q", "p"], "first")] == [[1], [2]]
 

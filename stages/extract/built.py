@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from stages.extract.params import Precision
 
@@ -37,9 +39,10 @@ class EncoderChoice:
 class Built:
     """An open_clip CustomTextCLIP (or CoCa) on the CPU in fp32, and what belongs to it.
 
-    `preprocess` has the fields of open_clip's PreprocessCfg; `tokenizer` is one of open_clip's; `aligned` says
-    whether both towers share a space. `architecture` is what beside the weights decides the numbers, as plain JSON;
-    {} where the encoder's name says it all.
+    `preprocess` has the fields of open_clip's PreprocessCfg, or is what the cache key and a reader are told of
+    `transform`, which then makes the pixels; `size` (height, width) is always in it. `tokenizer` is one of
+    open_clip's; `aligned` says whether both towers share a space. `architecture` is what beside the weights decides
+    the numbers, as plain JSON; {} where the encoder's name says it all.
     """
 
     model: Any
@@ -47,6 +50,13 @@ class Built:
     tokenizer: Any
     aligned: bool
     architecture: dict[str, Any]
+    transform: Callable[[Image.Image], torch.Tensor] | None = None
+
+
+def library_config(config: Any) -> dict[str, Any]:
+    """What a configuration of transformers says of the numbers: all but where it came from and who wrote it."""
+    told: dict[str, Any] = json.loads(config.to_json_string())
+    return {key: value for key, value in told.items() if key not in ("_name_or_path", "transformers_version")}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,13 +20,23 @@ from cache.files import digest_of
 from stages.extract import registry
 from stages.extract.built import Built, EncoderChoice
 from stages.extract.params import Precision, Tokens
-from stages.extract.towers import ImageTower, Pooling, TextTower, TowerOut, image_tower, pooling_of, text_tower
+from stages.extract.towers import (
+    ImageTower,
+    Padding,
+    Pooling,
+    TextTower,
+    TowerOut,
+    image_tower,
+    pooling_of,
+    text_tower,
+)
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_SLICE = 8  # pictures at a time on a CPU: activations stay near the core (measured: 64 take 1.1 to 2 times as long)
 PROBE = "a photo of a dog on the grass"
 
 Floats = NDArray[np.float32]
+Side = Literal["image", "text"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Encoder:
     """A loaded encoder. `aligned`: pictures and texts share a space of width `joint`; else each has its tower's own.
 
     `digest` is that of the weights; `architecture` what beside them decides the numbers (see Built). `pooling` says by
-    which rule a tower's tokens make its pooled vector; "own" means none that tokens behind the projection would obey.
+    which rule a tower's tokens make its pooled vector; "own" is a head of its own (see stages/extract/pools.py).
     `context` is the most tokens of a text. `image_shape` is (P, D) of a picture's tokens before the projection,
     `text_width` D of a text's, `raw_widths` D0 of both.
     """
@@ -81,26 +91,15 @@ class Encoder:
     context: int
     image: ImageTower
     text: TextTower
-    pooling: dict[str, Pooling]
+    pooling: dict[Side, Pooling]
     image_shape: tuple[int, int]
     text_width: int
     raw_widths: tuple[int, int]
     widths: tuple[int, int]
 
     def kind_of(self, tokens: Tokens) -> Tokens:
-        """The tokens that are meant: without a joint space, `joint` is the towers' own. UsageError where there is
-        one and a tower pools by a head of its own, so that tokens have no place in it."""
-        if tokens != "joint":
-            return tokens
-        if not self.aligned:
-            return "raw"
-        if "own" in self.pooling.values():
-            side = next(side for side, rule in self.pooling.items() if rule == "own")
-            raise UsageError(
-                f"{self.name} pools its {side} tokens by a head of its own, which puts no single token into the joint "
-                "space; set extract.tokens to raw or none"
-            )
-        return tokens
+        """The tokens that are meant: without a joint space, `joint` is the towers' own."""
+        return "raw" if tokens == "joint" and not self.aligned else tokens
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image | Tensor], tokens: Tokens) -> Encoded:
@@ -117,15 +116,18 @@ class Encoder:
         dtype = DTYPES[self.precision]
         placed = pixels.to(self.device, dtype, memory_format=torch.channels_last)
         out = self.image.run(placed)
-        return self._finished(out.tokens, out.pooled, self.image.project, tokens)
+        return self._finished("image", out.tokens, out.pooled, tokens)
 
     def _finished(
-        self, values: Tensor, pooled: Tensor, project: Callable[[Tensor], Tensor], tokens: Tokens
+        self, side: Side, values: Tensor, pooled: Tensor, tokens: Tokens
     ) -> tuple[Floats | None, Floats, Floats | None]:
         """Tokens as asked for, pooled, pooled_raw."""
+        tower = self.image if side == "image" else self.text
         kind = self.kind_of(tokens)
-        kept = None if kind == "none" else _numpy(project(values) if kind == "joint" else values)
-        return kept, _numpy(project(pooled)), _numpy(pooled) if self.aligned else None
+        if kind == "joint":  # by any rule but a head of the tower's own, a token alone pools to itself
+            values = tower.project(tower.alone(values) if self.pooling[side] == "own" else values)
+        kept = None if kind == "none" else _numpy(values)
+        return kept, _numpy(tower.project(pooled)), _numpy(pooled) if self.aligned else None
 
     def encode_texts(self, texts: Sequence[str], tokens: Tokens) -> Encoded:
         """Encode texts; those longer than the context are cut (see `tokenize`)."""
@@ -149,7 +151,7 @@ class Encoder:
         out = self.text.run(texts.ids[:, :width].to(self.device))
         real = torch.arange(out.tokens.shape[1]) < texts.lengths[:, None]  # (n, L)
         values = out.tokens[real.to(self.device)]  # (sum T, D)
-        kept, pooled, raw = self._finished(values, out.pooled, self.text.project, tokens)
+        kept, pooled, raw = self._finished("text", values, out.pooled, tokens)
         return Encoded(kept, texts.lengths.numpy().astype(np.int32), pooled, raw)
 
 
@@ -175,7 +177,7 @@ def _assemble(built: Built, choice: EncoderChoice, device: torch.device) -> Enco
     digest = digest_of_weights(built.model)
     model = built.model.eval().requires_grad_(False)
     model.to(device=device, dtype=DTYPES[choice.precision], memory_format=torch.channels_last)
-    tokenizer = built.tokenizer
+    tokenizer, noise = built.tokenizer, _noise(built.preprocess["size"], device, choice.precision)
     bare = Encoder(
         name=choice.encoder,
         aligned=built.aligned,
@@ -183,34 +185,39 @@ def _assemble(built: Built, choice: EncoderChoice, device: torch.device) -> Enco
         architecture=built.architecture,
         device=device,
         precision=choice.precision,
-        preprocess=image_transform_v2(PreprocessCfg(**built.preprocess), is_train=False),
+        preprocess=built.transform or image_transform_v2(PreprocessCfg(**built.preprocess), is_train=False),
         preprocess_about={**_plain(built.preprocess), "exif": "applied"},
         tokenizer=tokenizer,
         tokenizer_about=_about_tokenizer(tokenizer),
         context=tokenizer.context_length,
-        image=image_tower(model.visual),
-        text=text_tower(model.text),
+        image=image_tower(model.visual, noise),
+        text=text_tower(model.text, padding_of(tokenizer)),
         pooling={},
         image_shape=(0, 0),
         text_width=0,
         raw_widths=(0, 0),
         widths=(0, 0),
     )
-    return _probed(bare, built.preprocess["size"])
+    return _probed(bare, noise)
+
+
+def _noise(size: tuple[int, int] | int, device: torch.device, precision: Precision) -> Tensor:
+    """One picture of noise (1, 3, H, W)."""
+    height, width = (size, size) if isinstance(size, int) else size
+    noise = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    return noise.to(device, DTYPES[precision], memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
-def _probed(encoder: Encoder, size: tuple[int, int] | int) -> Encoder:
+def _probed(encoder: Encoder, noise: Tensor) -> Encoder:
     """The encoder with what one picture of noise and one short text tell of its shapes and its pooling."""
-    height, width = (size, size) if isinstance(size, int) else size
-    noise = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
-    image = encoder.image.run(noise.to(encoder.device, DTYPES[encoder.precision], memory_format=torch.channels_last))
+    image = encoder.image.run(noise)
     texts = encoder.tokenize([PROBE])
     text = encoder.text.run(texts.ids.to(encoder.device))
     real = text._replace(tokens=text.tokens[:, : int(texts.lengths[0])])
     return replace(
         encoder,
-        pooling={"image": pooling_of(image), "text": pooling_of(real)},
+        pooling={"image": pooling_of(image), "text": pooling_of(real, encoder.text.extra)},
         image_shape=(image.tokens.shape[1], image.tokens.shape[2]),
         text_width=text.tokens.shape[2],
         raw_widths=(image.pooled.shape[1], text.pooled.shape[1]),
@@ -240,6 +247,14 @@ def digest_of_weights(model: Any) -> str:
         hasher.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         hasher.update(np.ascontiguousarray(tensor.cpu().reshape(-1).view(torch.uint8).numpy()).data)
     return hasher.hexdigest()
+
+
+def padding_of(tokenizer: Any) -> Padding:
+    """What a tokenizer of open_clip fills texts up with; that of SigLIP does it with the end token."""
+    if not hasattr(tokenizer, "tokenizer"):
+        return Padding(0, ends=False)  # CLIP's own
+    inner = tokenizer.tokenizer
+    return Padding(inner.pad_token_id, ends=inner.pad_token_id == inner.eos_token_id)
 
 
 def _about_tokenizer(tokenizer: Any) -> dict[str, Any]:

@@ -71,12 +71,18 @@ def replace_whole(finished: Path, target: Path) -> None:
 
 
 def write_through(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file, then give it its name; on any error nothing is left behind."""
+    """Let `write` fill a temporary file, then give it its name; on any error nothing is left behind.
+
+    An OSError names the target: its own file is a temporary that says nothing, or none, where fsync or write failed.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = temporary(target)
     try:
         write(part)
         replace_whole(part, target)
+    except OSError as error:
+        error.filename = str(target)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

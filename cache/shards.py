@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from cache import files as whole
@@ -125,6 +126,11 @@ def record(folder: Path, finished: Path, name: str, rows: int) -> ShardLine:
 def _finish(folder: Path, lines: Mapping[str, ShardLine], finished: Path, name: str, rows: int) -> ShardLine:
     line = ShardLine(name, rows, finished.stat().st_size, digest_file(finished))
     try:
+        if lines.get(name) == line and not _problem(folder, line, hashes=True):
+            return line
+        if name in lines:  # a death between the two below would leave a line that vouches for other bytes
+            lines = {other: kept for other, kept in lines.items() if other != name}
+            _write_record(folder, lines)
         _commit(finished, folder / name)
         _write_record(folder, {**lines, name: line})
     finally:
@@ -155,26 +161,37 @@ def _write_record(folder: Path, lines: Mapping[str, ShardLine]) -> None:
 
 
 def recorded(folder: Path) -> dict[str, ShardLine]:
-    """The lines of shards.jsonl by file name, {} where there is none; DamagedError if a line's own digest is wrong."""
+    """The lines of shards.jsonl by file name, {} where there is none.
+
+    DamagedError if a line's own digest is wrong or a file has two lines; UserError if the system does not let it be
+    read, for then nothing is known of the folder, and nothing in it is to be dropped.
+    """
     try:
         texts = (folder / RECORD).read_bytes().splitlines()
     except FileNotFoundError:
         return {}
-    lines = [_unsealed(folder, number, text) for number, text in enumerate(texts, 1)]
-    return {line.name: line for line in lines}
+    except OSError as error:
+        where = f"{shown(folder / RECORD)}: cannot be read ({error.strerror})"
+        raise UserError(f"{where}; mend that and run the same command again") from error
+    lines: dict[str, ShardLine] = {}
+    for number, text in enumerate(texts, 1):
+        line = _unsealed(text)
+        if line is None or line.name in lines:
+            renew = f"run 'verify --repair', then '{command_of(folder)}' makes it again"
+            raise DamagedError(f"{shown(folder / RECORD)}: line {number} is damaged; {renew}")
+        lines[line.name] = line
+    return lines
 
 
-def _unsealed(folder: Path, number: int, text: bytes) -> ShardLine:
+def _unsealed(text: bytes) -> ShardLine | None:
+    """What a line says; None if it is not what was once written."""
     try:
         fields = json.loads(text)
         if fields.pop("line") != digest_of(fields) or Path(fields["name"]).name != fields["name"]:
-            raise ValueError
+            return None
         return ShardLine(**fields)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        where = shown(folder / RECORD)
-        raise DamagedError(
-            f"{where}: line {number} is damaged; run 'verify --repair', then '{command_of(folder)}' makes it again"
-        ) from error
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def unfinished(folder: Path) -> list[str]:
@@ -250,7 +267,7 @@ def check(folder: Path, hashes: bool) -> list[str]:
         if problems or ABOUT not in lines:
             return problems or _unvouched(folder)
         about_of(folder)
-    except DamagedError as error:
+    except UserError as error:
         return [str(error).removeprefix(shown(folder)).lstrip(f"{os.sep}: ").split("; ")[0]]
     return [f"{name}: not a file of this folder" for name in _strays(folder)] if is_whole(folder) else []
 
@@ -308,13 +325,17 @@ def room(folder: Path) -> Iterator[None]:
 def _problem(folder: Path, line: ShardLine, hashes: bool) -> str | None:
     path = folder / line.name
     try:
-        size = path.stat().st_size
+        stat = path.stat()
+        if not S_ISREG(stat.st_mode):
+            return f"{line.name}: no file, {RECORD} says {line.bytes} bytes"
+        if stat.st_size != line.bytes:
+            return f"{line.name}: {stat.st_size} bytes, {RECORD} says {line.bytes}"
+        if hashes and (found := digest_file(path)) != line.xxh3:
+            return f"{line.name}: its content has digest {found}, {RECORD} says {line.xxh3}"
     except FileNotFoundError:
         return f"{line.name}: missing, {RECORD} says {line.bytes} bytes"
-    if size != line.bytes:
-        return f"{line.name}: {size} bytes, {RECORD} says {line.bytes}"
-    if hashes and (found := digest_file(path)) != line.xxh3:
-        return f"{line.name}: its content has digest {found}, {RECORD} says {line.xxh3}"
+    except OSError as error:
+        return f"{line.name}: cannot be read ({error.strerror})"
     return None
 
 
@@ -338,4 +359,12 @@ def _sweep(folder: Path, names: Sequence[str] | set[str]) -> None:
     for path in folder.glob(f"{TEMPORARY}*"):
         path.unlink(missing_ok=True)
     for name in names:
-        (folder / name).unlink(missing_ok=True)
+        _drop(folder / name)
+
+
+def _drop(path: Path) -> None:
+    """Remove whatever bears the name of a file of the folder; a link goes, not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from cache.errors import BusyError, DamagedError, MissingError
+from cache.errors import BusyError, DamagedError, MissingError, UserError
 from cache.files import digest_of, read_json, write_json
 
 KINDS_VERSION: dict[str, int] = {"features": 1, "mixtures": 1, "heads": 1, "selections": 1}
@@ -77,8 +77,9 @@ class Ledger:
 
 
 def write_ledger(path: Path, ledger: Ledger) -> None:
-    """Write a ledger whole, as JSON."""
-    write_json(path, {"format": LEDGER_FORMAT, **asdict(ledger)})
+    """Write a ledger whole, as JSON; UserError where the system refuses."""
+    with _plainly(f"{shown(path)}: cannot be written", "the same command"):
+        write_json(path, {"format": LEDGER_FORMAT, **asdict(ledger)})
 
 
 def read_ledger(path: Path) -> Ledger:
@@ -101,16 +102,16 @@ def lock(store: Path, kind: str, key: str, wait: bool, on_wait: Callable[[str], 
 
     Where another process holds it: BusyError naming that process at once, or with `wait`, one call of `on_wait`
     with "waiting for pid ... on ..." and then patience. Processes forked, not spawned, from the holder share it.
+    UserError where the lock's file cannot be written, or the file system keeps no locks.
     """
-    path = _lock_path(store, kind, key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        if not _try(file):
+    folder = folder_of(store, kind, key)
+    with _opened(_lock_path(store, kind, key), folder) as file:
+        if not _try(file, folder):
             if not wait:
-                raise BusyError(_busy(folder_of(store, kind, key), _holder(file)))
+                raise BusyError(_busy(folder, _holder(file)))
             on_wait(_waiting(_holder(file)))
             fcntl.flock(file, fcntl.LOCK_EX)
-        _sign(file)
+        _sign(file, folder)
         try:
             yield
         finally:
@@ -122,27 +123,45 @@ def is_locked(store: Path, kind: str, key: str) -> bool:
     path = _lock_path(store, kind, key)
     if not path.exists():
         return False
-    with path.open("a+", encoding="utf-8") as file:
-        return not _try(file)
+    folder = folder_of(store, kind, key)
+    with _opened(path, folder) as file:
+        return not _try(file, folder)
 
 
 def _lock_path(store: Path, kind: str, key: str) -> Path:
     return store / LOCKS / f"{kind}-{key}.lock"
 
 
-def _try(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+def _opened(path: Path, folder: Path) -> IO[str]:
+    with _plainly(f"{shown(folder)}: its lock cannot be opened", f"'{command_of(folder)}'"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+", encoding="utf-8")
+
+
+def _try(file: IO[str], folder: Path) -> bool:
+    with _plainly(f"{shown(folder)}: the file system keeps no locks", f"'{command_of(folder)}'"):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
     return True
 
 
-def _sign(file: IO[str]) -> None:
-    file.truncate(0)
+def _sign(file: IO[str], folder: Path) -> None:
+    """Say who holds the lock, by a plain write: what a full disk refuses is not tried again when the file is closed."""
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%H:%M")}
-    file.write(json.dumps(holder))
-    file.flush()
+    with _plainly(f"{shown(folder)}: its lock cannot be signed", f"'{command_of(folder)}'"):
+        file.truncate(0)
+        os.write(file.fileno(), json.dumps(holder).encode())
+
+
+@contextmanager
+def _plainly(what: str, again: str) -> Iterator[None]:
+    """Turn what the system refuses into one line for a person."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{what} ({error.strerror}); mend that and run {again} again") from error
 
 
 def _holder(file: IO[str]) -> dict[str, Any] | None:

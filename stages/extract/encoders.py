@@ -19,6 +19,7 @@ from cache.errors import UsageError
 from cache.files import digest_of
 from stages.extract import registry
 from stages.extract.built import Built, EncoderChoice
+from stages.extract.device import DTYPES, find_device
 from stages.extract.params import Precision, Tokens
 from stages.extract.towers import (
     ImageTower,
@@ -31,7 +32,6 @@ from stages.extract.towers import (
     text_tower,
 )
 
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_SLICE = 8  # pictures at a time on a CPU: activations stay near the core (measured: 64 take 1.1 to 2 times as long)
 PROBE = "a photo of a dog on the grass"
 
@@ -227,17 +227,6 @@ def _probed(encoder: Encoder, noise: Tensor) -> Encoder:
 
 def _projected(tower: ImageTower | TextTower, out: TowerOut) -> int:
     return int(tower.project(out.pooled).shape[1])
-
-
-def find_device(device: str) -> torch.device:
-    """The device of a name: `auto` is a GPU where there is one. UsageError for a GPU that is not there."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = torch.device(device)
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present[found.type] or (found.index or 0) >= max(torch.cuda.device_count(), 1):
-        raise UsageError(f"extract.device is {device}, and torch finds no such device here; use --device cpu")
-    return found
 
 
 def digest_of_weights(model: Any) -> str:

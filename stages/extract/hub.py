@@ -14,6 +14,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from cache.errors import MissingError
 
 PATIENCE = 5.0  # seconds until the hub counts as unreachable
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tiktoken")
 
 
 def fetch_one(encoder: str, repository: str, names: Sequence[str], remedy: str) -> Path:
@@ -49,6 +50,14 @@ def require(encoder: str, repository: str, witness: str) -> None:
     fetch = f"run 'hf download {repository}' on a machine that reaches it, and copy its cache folder here"
     if not _kept(repository, witness):
         _offered(encoder, repository, fetch)
+
+
+def require_tokenizer(encoder: str, folder: Path) -> None:
+    """Make sure that a folder holds a tokenizer: without its files transformers makes one that knows no words."""
+    if not any(path.is_file() for kind in TOKENIZERS for path in folder.glob(kind)):
+        raise MissingError(
+            f"{encoder}: no tokenizer in {folder}; fetch the model's tokenizer.json (or vocab.txt) into it"
+        )
 
 
 def _kept(repository: str, name: str) -> Path | None:

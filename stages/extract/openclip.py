@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,14 @@ from open_clip.transform import merge_preprocess_dict
 from cache.errors import MissingError, UsageError, UserError, nearest
 from cache.files import read_json
 from stages.extract import hub
-from stages.extract.built import Built, EncoderChoice, quietly
+from stages.extract.built import Built, EncoderChoice, library_config, quietly
+from stages.extract.checkpoints import is_torchscript, reading
 from stages.extract.registry import RANDOM, EncoderName
 
 CONFIG = "open_clip_config.json"
 SAFE, PICKLED = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 CHECKPOINTS = (SAFE, PICKLED, "model.safetensors", "pytorch_model.bin")
-BESIDE = ("*.json", "*.txt", "*.model", SAFE)  # what a tokenizer may need, and the weights
+BESIDE = ("*.json", "*.txt", "*.model")  # what a tokenizer may need
 
 
 def build(name: EncoderName, choice: EncoderChoice) -> Built:
@@ -32,19 +31,21 @@ def build(name: EncoderName, choice: EncoderChoice) -> Built:
     checkpoint = _checkpoint(name, tag, choice.weights)
     config = open_clip.get_model_config(name.model)
     _require_libraries_files(name, config["text_cfg"])
+    if checkpoint:
+        _require_activation(name, checkpoint, _quick_gelu(tag) or _quick_gelu(config))
     model = _create(name.model, tag)
     if checkpoint:
-        _fill(model, name, checkpoint)
+        _fill(model, name, checkpoint, choice.allow_pickle)
     tokenizer = open_clip.get_tokenizer(name.model)
     return _built(model, tokenizer, config, tag)
 
 
 def build_from_hub(name: EncoderName, choice: EncoderChoice) -> Built:
     """Build the model of a repository of the hub; as `build_from_folder`, once it is fetched."""
-    folder = hub.fetch_all(
-        name.full, name.model, BESIDE, CONFIG, "download the repository elsewhere and use local-dir:<its folder>"
-    )
-    return build_from_folder(replace(name, model=str(folder)), choice)
+    remedy = f"download {CONFIG}, {SAFE} and the tokenizer's files elsewhere and use local-dir:<their folder>"
+    checkpoint = choice.weights or hub.fetch_one(name.full, name.model, CHECKPOINTS, remedy)
+    folder = hub.fetch_all(name.full, name.model, BESIDE, CONFIG, remedy)
+    return build_from_folder(replace(name, model=str(folder)), replace(choice, weights=checkpoint))
 
 
 def build_from_folder(name: EncoderName, choice: EncoderChoice) -> Built:
@@ -53,35 +54,50 @@ def build_from_folder(name: EncoderName, choice: EncoderChoice) -> Built:
     folder = Path(name.model)
     if not (folder / CONFIG).is_file():
         raise MissingError(f"{folder}: no {CONFIG} in this folder; give the folder of an open_clip model")
-    checkpoint = _present(choice.weights) or next((folder / n for n in CHECKPOINTS if (folder / n).is_file()), None)
-    if checkpoint is None:
-        raise MissingError(f"{folder}: none of {', '.join(CHECKPOINTS)} in this folder; put one there")
+    checkpoint = _present(choice.weights) or _checkpoint_in(folder)
     schema = f"local-dir:{folder}"
     config = read_json(folder / CONFIG)
+    _require_texts_files(name, folder, config["model_cfg"]["text_cfg"])
     preprocess = config.get("preprocess_cfg", {})
     model = _create(schema, preprocess)
-    _fill(model, name, checkpoint)
+    _fill(model, name, checkpoint, choice.allow_pickle)
     with quietly():
         tokenizer = open_clip.get_tokenizer(schema)
     return _built(model, tokenizer, config["model_cfg"], preprocess)
 
 
+def _checkpoint_in(folder: Path) -> Path:
+    found = next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
+    if found:
+        return found
+    parts = next(folder.glob("*.index.json"), None)
+    if parts:
+        raise UserError(f"{parts}: a checkpoint in several files, and open_clip's are one; save it as {SAFE} there")
+    raise MissingError(f"{folder}: none of {', '.join(CHECKPOINTS)} in this folder; put one there")
+
+
 def _built(model: Any, tokenizer: Any, config: dict[str, Any], preprocess: dict[str, Any]) -> Built:
     """The model with its architecture: the same weights under another activation or pooling give other numbers."""
-    architecture = {"model": config, "quick_gelu": _quick_gelu(preprocess), "text": _library_config(model.text)}
+    architecture = {"model": config, "quick_gelu": _quick_gelu(preprocess), "text": _text_config(model.text)}
     return Built(model, dict(model.visual.preprocess_cfg), tokenizer, aligned=True, architecture=architecture)
 
 
-def _library_config(text: Any) -> dict[str, Any]:
+def _text_config(text: Any) -> dict[str, Any]:
     """The configuration of a text tower that transformers builds, which lies outside open_clip's; {} for its own."""
-    if not hasattr(text, "config"):
-        return {}
-    told = json.loads(text.config.to_json_string())
-    return {key: value for key, value in told.items() if key not in ("_name_or_path", "transformers_version")}
+    return library_config(text.config) if hasattr(text, "config") else {}
 
 
 def _quick_gelu(preprocess: dict[str, Any]) -> bool:
     return bool(preprocess.get("quick_gelu"))
+
+
+def _require_activation(name: EncoderName, checkpoint: Path, quick: bool) -> None:
+    """OpenAI's own files are TorchScript and do not say that they were trained with QuickGELU."""
+    if not quick and is_torchscript(checkpoint) and "openai" in open_clip.list_pretrained_tags_by_model(name.model):
+        raise UsageError(
+            f"{checkpoint}: a TorchScript file, as OpenAI released its models, which were trained with QuickGELU; "
+            f"write --encoder {name.model}/openai beside --weights"
+        )
 
 
 def _refuse_heads(name: EncoderName, heads: Path | None) -> None:
@@ -133,6 +149,14 @@ def _require_libraries_files(name: EncoderName, text: dict[str, Any]) -> None:
         hub.require(name.full, text["hf_tokenizer_name"], "tokenizer_config.json")
 
 
+def _require_texts_files(name: EncoderName, folder: Path, text: dict[str, Any]) -> None:
+    """The same for a folder, which holds the tokenizer itself."""
+    if text.get("hf_model_name"):
+        hub.require(name.full, text["hf_model_name"], "config.json")
+    if text.get("hf_tokenizer_name"):
+        hub.require_tokenizer(name.full, folder)
+
+
 def _create(model: str, preprocess: dict[str, Any]) -> Any:
     """A model with random weights. Its text tower is an object of its own, which takes texts of any length; a tag
     that was trained with QuickGELU gets it whatever the model's name says."""
@@ -147,16 +171,7 @@ def _create(model: str, preprocess: dict[str, Any]) -> Any:
         )
 
 
-def _fill(model: Any, name: EncoderName, checkpoint: Path) -> None:
-    """Load a checkpoint without running what may be in it."""
-    try:
-        with quietly():
-            load_checkpoint(model, str(checkpoint), weights_only=True)
-    except pickle.UnpicklingError as error:
-        what = "holds more than tensors, and code in a checkpoint is never run"
-        raise UserError(f"{checkpoint}: {what}; convert it to safetensors") from error
-    except Exception as error:  # a damaged or foreign file fails anywhere
-        first = str(error).splitlines()[-1].strip()[:120] if str(error) else type(error).__name__
-        raise UserError(
-            f"{checkpoint}: not a checkpoint of {name.full} ({first}); give that model's weights"
-        ) from error
+def _fill(model: Any, name: EncoderName, checkpoint: Path, allow_pickle: bool) -> None:
+    """Load a checkpoint, without running what may be in it unless that is allowed."""
+    with reading(checkpoint, f"a checkpoint of {name.full}", allow_pickle), quietly():
+        load_checkpoint(model, str(checkpoint), weights_only=not allow_pickle)

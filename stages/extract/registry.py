@@ -21,14 +21,14 @@ LONGEST = 70  # characters of each text that a label is made of: file systems ta
 class EncoderForm:
     """A form of encoder name: how it is written, what it is, where its weights come from, and what builds it.
 
-    `load` is "module:function" of this folder; None for a form that is known and not there yet.
+    `load` is "module:function" of this folder.
     """
 
     kind: str
     form: str
     about: str
     weights: str
-    load: str | None
+    load: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,16 @@ class EncoderName:
     kind: str
     model: str
     tag: str | None
+
+
+@dataclass(frozen=True)
+class TowerName:
+    """One tower of `towers:`: its name as it was given, its folder where that is one, and whether its weights are
+    random ones."""
+
+    given: str
+    folder: Path | None
+    random: bool
 
 
 ENCODERS = (
@@ -79,7 +89,11 @@ ENCODERS = (
         "openclip:build_from_folder",
     ),
     EncoderForm(
-        "towers", "towers:<timm name>+<HF name>", "two separate towers; comes in a later release", "from the hub", None
+        "towers",
+        "towers:<timm>+<HF>",
+        "two separate towers, not aligned: a model of timm and one of transformers, each by its name or as ./folder",
+        "fetched from the hub once, in the folder, or random where /none follows the name",
+        "timm_and_hf:build",
     ),
 )
 
@@ -110,8 +124,10 @@ def _with_prefix(encoder: str, kind: str, rest: str) -> EncoderName:
         raise UsageError(f"no encoder form '{kind}:'{nearest(kind, kinds)}")
     if not rest:
         raise UsageError(f"encoder '{encoder}' names nothing behind the colon; write it as {_form(kind).form}")
-    if _form(kind).load is None:
-        raise UsageError(f"encoder '{encoder}': this release cannot load the form {_form(kind).form} yet; use another")
+    if kind == "towers" and (rest.count("+") != 1 or not all(rest.split("+"))):
+        raise UsageError(
+            f"encoder '{encoder}' should name two towers with one + between; write it as {_form(kind).form}"
+        )
     return EncoderName(encoder, kind, rest, None)
 
 
@@ -121,25 +137,44 @@ def _form(kind: str) -> EncoderForm:
 
 def loader(name: EncoderName) -> str:
     """What builds the encoder of a name, as "module:function" of this folder."""
-    load = _form(name.kind).load
-    assert load is not None
-    return load
+    return _form(name.kind).load
 
 
 def placed(name: EncoderName, home: Path) -> EncoderName:
-    """The name with the folder that it names, where it names one, as a path: a relative one lies under `home`."""
+    """The name with the folder of `local-dir:` as a path: a relative one lies under `home`."""
     return replace(name, model=str(home / Path(name.model).expanduser())) if name.kind == "local-dir" else name
 
 
+def towers_of(name: EncoderName, home: Path) -> tuple[TowerName, TowerName]:
+    """The image tower and the text tower that a name of the form `towers:` names; a relative folder lies under `home`.
+
+    A tower is a folder where its name begins as a path does (./, ../, /, ~), and where there is such a folder.
+    """
+    image, _, text = name.model.partition("+")
+    return _tower(image, home), _tower(text, home)
+
+
+def _tower(given: str, home: Path) -> TowerName:
+    name = given.removesuffix(f"/{RANDOM}")
+    folder = home / Path(name).expanduser()
+    is_folder = name.startswith((".", "/", "~")) or folder.is_dir()
+    return TowerName(name, folder if is_folder else None, name != given)
+
+
 def inputs_of(encoder: str, home: Path) -> list[Path]:
-    """The files that an encoder's name points to, sorted: those in the folder of `local-dir:`, hidden ones left out.
+    """The files that an encoder's name points to: those in the folder of `local-dir:` and in the folders of `towers:`,
+    sorted, hidden ones left out.
 
     [] for the other forms, and where there is no such folder yet. UsageError for an unknown name.
     """
     name = placed(parse(encoder), home)
-    if name.kind != "local-dir":
-        return []
-    folder = Path(name.model)
+    if name.kind == "local-dir":
+        return _files(Path(name.model))
+    folders = [tower.folder for tower in towers_of(name, home)] if name.kind == "towers" else []
+    return [path for folder in folders if folder for path in _files(folder)]
+
+
+def _files(folder: Path) -> list[Path]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return sorted(path for path in files if not any(p.startswith(".") for p in path.relative_to(folder).parts))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stages.extract import lite0_minilm
 from stages.extract.encoders import Encoder, load_encoder
 from stages.extract.lite0_minilm import HEADS, TEXT_FOLDER, TRUNK, checked, located, read_heads
 from tests.stages.extract.conftest import choice_of
+from tests.stages.extract.pickles import Writes
 
 TEXTS = ["a dog runs", "two children play football on the grass in front of an old house", "snow"]
 
@@ -154,3 +156,14 @@ def test_heads_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
     torch.save(changed(), path)
     with pytest.raises(UserError, match="not a safetensors file that can be read"):
         read_heads(path)
+
+
+@pytest.mark.parametrize("name", ["heads.safetensors", "heads.pt"])
+def test_heads_are_never_unpickled(tmp_path: Path, name: str) -> None:
+    """Not even where pickles are allowed: that is for checkpoints."""
+    path = tmp_path / name
+    torch.save({**changed(), "more": Writes(tmp_path / "written")}, path)
+    choice = replace(choice_of("lite0-minilm", heads=path), allow_pickle=True)
+    with pytest.raises(UserError, match="not a safetensors file that can be read"):
+        load_encoder(choice)
+    assert not (tmp_path / "written").exists()

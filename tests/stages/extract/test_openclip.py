@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import argparse
 import json
+import pickle
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +21,10 @@ from cache.store import make_key
 from stages.extract import hub, openclip
 from stages.extract.encoders import Encoder, load_encoder
 from stages.extract.plan import cache_content
+from stages.extract.registry import parse
 from stages.extract.run import encoder_about
 from tests.stages.extract.conftest import TINY, choice_of, write_model
+from tests.stages.extract.pickles import Writes
 
 TEXTS = ["a dog", "a photo of two children on a swing", "!!! snow!"]
 SMALL = "ViT-S-32-alt"  # the smallest model that open_clip lists
@@ -72,20 +78,87 @@ def test_a_checkpoint_has_one_digest_whatever_file_it_came_in(tiny: Encoder, tin
     assert other.digest != tiny.digest
 
 
-class Code:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return print, ("the pickle ran",)
+REFUSED = (
+    "holds more than tensors, and code in a checkpoint is not run; convert it to safetensors, or pass --allow-pickle "
+    "if you trust whoever made it"
+)
 
 
-def test_code_in_a_checkpoint_is_never_run(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def allowed(encoder: str, weights: Path | None = None) -> Encoder:
+    return load_encoder(replace(choice_of(encoder, weights=weights), allow_pickle=True))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_code_in_a_checkpoint_is_run_only_where_that_is_allowed(
+    tiny: Encoder, tiny_folder: Path, tmp_path: Path, old: bool
 ) -> None:
-    torch.save({"state_dict": Code()}, tmp_path / "code.pt")
-    said = said_of(f"local-dir:{tiny_folder}", weights=tmp_path / "code.pt")
-    assert said == (
-        f"{tmp_path}/code.pt: holds more than tensors, and code in a checkpoint is never run; convert it to safetensors"
+    """Both of torch's formats; a folder's own file and one given by name."""
+    state = load_file(tiny_folder / "open_clip_model.safetensors")
+    path, written = tmp_path / "code.pt", tmp_path / "written"
+    torch.save({"state_dict": state, "args": Writes(written)}, path, _use_new_zipfile_serialization=not old)
+    assert said_of(f"local-dir:{tiny_folder}", weights=path) == f"{path}: {REFUSED}"
+    shutil.copy(tiny_folder / "open_clip_config.json", tmp_path)
+    shutil.copy(path, tmp_path / "open_clip_pytorch_model.bin")
+    assert said_of(f"local-dir:{tmp_path}") == f"{tmp_path}/open_clip_pytorch_model.bin: {REFUSED}"
+    assert not written.exists()
+    assert allowed(f"local-dir:{tiny_folder}", weights=path).digest == tiny.digest
+    assert written.exists()
+
+
+def test_a_training_runs_checkpoint_needs_the_flag(tiny: Encoder, tiny_folder: Path, tmp_path: Path) -> None:
+    state = load_file(tiny_folder / "open_clip_model.safetensors")
+    torch.save({"state_dict": state, "args": argparse.Namespace(lr=1e-4)}, tmp_path / "epoch.pt")
+    assert said_of(f"local-dir:{tiny_folder}", weights=tmp_path / "epoch.pt").endswith(REFUSED)
+    assert allowed(f"local-dir:{tiny_folder}", weights=tmp_path / "epoch.pt").digest == tiny.digest
+
+
+def test_a_pickle_under_the_name_of_safetensors_is_refused_with_the_flag_too(tiny_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "code.safetensors"
+    path.write_bytes(pickle.dumps(Writes(tmp_path / "written")))
+    with pytest.raises(UserError, match=f"^{path}: not a checkpoint of local-dir:"):
+        allowed(f"local-dir:{tiny_folder}", weights=path)
+    assert not (tmp_path / "written").exists()
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    return {name: value.contiguous() for name, value in open_clip.create_model(SMALL).state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def script(state: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TorchScript archive as OpenAI's own are: weights by their names, and three numbers beside them."""
+    path = tmp_path_factory.mktemp("script") / "jit.pt"
+    root = torch.nn.Module()
+    numbers = dict.fromkeys(("input_resolution", "context_length", "vocab_size"), torch.tensor(7))
+    for name, value in {**state, **numbers}.items():
+        *parents, leaf = name.split(".")
+        place = root
+        for parent in parents:
+            if parent not in dict(place.named_children()):
+                place.add_module(parent, torch.nn.Module())
+            place = place.get_submodule(parent)
+        place.register_buffer(leaf, value)
+    torch.jit.save(torch.jit.script(root), path)
+    return path
+
+
+def test_torchscript_is_code(script: Path, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    assert said_of(SMALL, weights=script) == f"{script}: {REFUSED}"
+    save_file(state, tmp_path / "same.safetensors")
+    assert (
+        allowed(SMALL, weights=script).digest
+        == load_encoder(choice_of(SMALL, weights=tmp_path / "same.safetensors")).digest
     )
-    assert "ran" not in capsys.readouterr().out
+
+
+def test_openais_files_are_not_run_under_another_activation(script: Path) -> None:
+    said = said_of("ViT-B-32", weights=script)
+    assert said == (
+        f"{script}: a TorchScript file, as OpenAI released its models, which were trained with QuickGELU; write "
+        "--encoder ViT-B-32/openai beside --weights"
+    )
+    assert said_of("ViT-B-32/openai", weights=script).startswith(f"{script}: {REFUSED}")
 
 
 @pytest.mark.parametrize("name", ["foreign.safetensors", "cut.safetensors", "text.pt"])
@@ -98,7 +171,7 @@ def test_a_file_that_is_no_checkpoint_of_the_model_is_refused(tiny_folder: Path,
         path.write_bytes(whole[:1000] if name.startswith("cut") else b"hello")
     said = said_of(f"local-dir:{tiny_folder}", weights=path)
     assert said.startswith(f"{path}: ")
-    assert said.endswith(("give that model's weights", "convert it to safetensors"))
+    assert said.endswith("give that model's weights")
 
 
 def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
@@ -148,8 +221,8 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (
             "hf-hub:timm/ViT-B-16-SigLIP",
             "hf-hub:timm/ViT-B-16-SigLIP: its files of https://huggingface.co/timm/ViT-B-16-SigLIP are not on this "
-            "machine and cannot be fetched (HF_HUB_OFFLINE is set); download the repository elsewhere and use "
-            "local-dir:<its folder>",
+            "machine and cannot be fetched (HF_HUB_OFFLINE is set); download open_clip_config.json, "
+            "open_clip_model.safetensors and the tokenizer's files elsewhere and use local-dir:<their folder>",
         ),
         (
             "roberta-ViT-B-32/none",
@@ -163,6 +236,24 @@ def test_offline_a_missing_weight_says_what_to_fetch_and_where_to_put_it(name: s
     assert said_of(name) == said
 
 
+WITH_WEIGHTS = open_clip.list_pretrained()
+
+
+@pytest.mark.usefixtures("offline")
+def test_offline_every_tag_of_open_clip_is_one_line_that_names_a_file(tmp_path: Path) -> None:
+    """The whole list: no model is built, and a file given by name needs no hub."""
+    assert len(WITH_WEIGHTS) > 150
+    for model, tag in WITH_WEIGHTS:
+        with pytest.raises(MissingError) as caught:
+            openclip.build(parse(f"{model}/{tag}"), choice_of(f"{model}/{tag}"))
+        said = str(caught.value)
+        assert said.startswith(f"{model}/{tag}: its files of https://huggingface.co/")
+        assert re.search(r"fetch [\w.-]+\.safetensors or [\w.-]+\.bin there and pass --weights FILE$", said)
+        absent = tmp_path / "absent.pt"
+        with pytest.raises(MissingError, match=f"^{absent}: no such file"):
+            openclip.build(parse(f"{model}/{tag}"), choice_of(f"{model}/{tag}", weights=absent))
+
+
 def test_a_tag_brings_its_preprocessing_and_its_activation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """open_clip warns, and goes on with the wrong one, where a model's name does not say QuickGELU and its tag does."""
     fetched = tmp_path / "weights.safetensors"
@@ -173,7 +264,7 @@ def test_a_tag_brings_its_preprocessing_and_its_activation(monkeypatch: pytest.M
         return fetched
 
     tag = {"hf_hub": "timm/x/", "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "quick_gelu": True}
-    monkeypatch.setattr(openclip.hub, "fetch_one", fetch)
+    monkeypatch.setattr(hub, "fetch_one", fetch)
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *_: tag)
     model = open_clip.create_model(SMALL, force_quick_gelu=True)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, fetched)
@@ -229,11 +320,42 @@ def test_a_folder_without_a_model_is_named(tiny_folder: Path, tmp_path: Path) ->
     assert tiny_folder.is_dir()
 
 
+@pytest.mark.parametrize("file", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
 def test_a_hub_name_is_the_folder_that_was_fetched(
-    tiny: Encoder, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Encoder, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
-    monkeypatch.setattr(openclip.hub, "fetch_all", lambda *_: tiny_folder)
+    """A repository with one kind of file or the other, as the hub's cache holds it."""
+    shutil.copy(tiny_folder / "open_clip_config.json", tmp_path)
+    state = load_file(tiny_folder / "open_clip_model.safetensors")
+    (save_file if file.endswith("safetensors") else torch.save)(state, tmp_path / file)
+    monkeypatch.setattr(
+        hub, "try_to_load_from_cache", lambda _, name: str(tmp_path / name) if (tmp_path / name).is_file() else None
+    )
     made = load_encoder(choice_of("hf-hub:someone/tiny"))
     assert made.name == "hf-hub:someone/tiny"
     assert made.digest == tiny.digest
     assert replace(made, name=tiny.name).tokenizer_about == tiny.tokenizer_about
+
+
+def test_a_checkpoint_in_several_files_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_folder / "open_clip_config.json", tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    assert said_of(f"local-dir:{tmp_path}") == (
+        f"{tmp_path}/model.safetensors.index.json: a checkpoint in several files, and open_clip's are one; save it as "
+        "open_clip_model.safetensors there"
+    )
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_folder_whose_texts_need_another_library_is_told_what_it_lacks(tmp_path: Path) -> None:
+    text = {"context_length": 12, "hf_tokenizer_name": "someone/words"}
+    config = {"model_cfg": {**TINY, "text_cfg": text}, "preprocess_cfg": {}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    (tmp_path / "open_clip_model.safetensors").write_bytes(b"")
+    name = f"local-dir:{tmp_path}"
+    assert said_of(name) == (
+        f"{name}: no tokenizer in {tmp_path}; fetch the model's tokenizer.json (or vocab.txt) into it"
+    )
+    text["hf_model_name"] = "roberta-base"
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    assert "its files of https://huggingface.co/roberta-base are not on this machine" in said_of(name)

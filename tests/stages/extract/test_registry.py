@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from cache.errors import UsageError
 from stages.extract import registry
-from stages.extract.registry import ENCODERS, LONGEST, inputs_of, label, loader, open_clip_models, parse, placed
+from stages.extract.registry import (
+    ENCODERS,
+    LONGEST,
+    TowerName,
+    inputs_of,
+    label,
+    loader,
+    open_clip_models,
+    parse,
+    placed,
+    towers_of,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -24,6 +35,12 @@ ROOT = Path(__file__).resolve().parents[3]
         ("RN50", "open_clip", "RN50", None),
         ("hf-hub:timm/ViT-B-16-SigLIP", "hf-hub", "timm/ViT-B-16-SigLIP", None),
         ("local-dir:/models/mine", "local-dir", "/models/mine", None),
+        (
+            "towers:resnet50.a1_in1k+bert-base-uncased",
+            "towers",
+            "resnet50.a1_in1k+bert-base-uncased",
+            None,
+        ),
     ],
 )
 def test_every_form_of_name_is_taken_apart(name: str, kind: str, model: str, tag: str | None) -> None:
@@ -41,9 +58,16 @@ def test_every_form_of_name_is_taken_apart(name: str, kind: str, model: str, tag
         ("hf-hob:x", "no encoder form 'hf-hob:'; did you mean 'hf-hub'?"),
         ("local-dir:", "encoder 'local-dir:' names nothing behind the colon; write it as local-dir:<folder>"),
         (
-            "towers:resnet50+bert-base-uncased",
-            "encoder 'towers:resnet50+bert-base-uncased': this release cannot load the form "
-            "towers:<timm name>+<HF name> yet; use another",
+            "towers:resnet50",
+            "encoder 'towers:resnet50' should name two towers with one + between; write it as towers:<timm>+<HF>",
+        ),
+        (
+            "towers:+bert",
+            "encoder 'towers:+bert' should name two towers with one + between; write it as towers:<timm>+<HF>",
+        ),
+        (
+            "towers:./a+b+bert",
+            "encoder 'towers:./a+b+bert' should name two towers with one + between; write it as towers:<timm>+<HF>",
         ),
     ],
 )
@@ -72,6 +96,8 @@ def test_a_label_shows_the_weights_file() -> None:
         ("ViT-B-32/..", "ViT-B-32/%2E."),
         ("local-dir:../x", "local-dir%3A..%2Fx"),
         ("hf-hub:timm/ViT-B-16-SigLIP", "hf-hub%3Atimm%2FViT-B-16-SigLIP"),
+        ("towers:resnet50.a1_in1k+bert-base-uncased", "towers%3Aresnet50.a1_in1k+bert-base-uncased"),
+        ("towers:../x+/y/none", "towers%3A..%2Fx+%2Fy%2Fnone"),
     ],
 )
 def test_a_label_is_a_path_that_leads_down(name: str, said: str) -> None:
@@ -106,6 +132,28 @@ def test_the_inputs_of_a_name_are_the_files_of_its_folder(tmp_path: Path) -> Non
     assert inputs_of(f"local-dir:{tmp_path / 'm'}", Path("elsewhere")) == files
     assert inputs_of("local-dir:absent", tmp_path) == []
     assert inputs_of("lite0-minilm", tmp_path) == inputs_of("hf-hub:a/b", tmp_path) == []
+
+
+def test_a_tower_is_a_name_or_a_folder_under_home(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    image, text = towers_of(parse("towers:resnet18.a1_in1k/none+google/bert_uncased"), tmp_path)
+    assert image == TowerName("resnet18.a1_in1k", None, True)
+    assert text == TowerName("google/bert_uncased", None, False)
+    image, text = towers_of(parse("towers:here+./absent/none"), tmp_path)
+    assert image == TowerName("here", tmp_path / "here", False)
+    assert text == TowerName("./absent", tmp_path / "absent", True)
+    image, text = towers_of(parse("towers:/x/y+~/z"), tmp_path / "a+b")
+    assert (image.folder, text.folder) == (Path("/x/y"), Path.home() / "z")
+
+
+def test_the_inputs_of_two_towers_are_the_files_of_both_folders(tmp_path: Path) -> None:
+    for name in ("a/model.safetensors", "a/.cache", "b/config.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    files = [tmp_path / "b/config.json", tmp_path / "a/model.safetensors"]
+    assert inputs_of("towers:./b+./a", tmp_path) == files
+    assert inputs_of("towers:resnet18+./a/none", tmp_path) == files[1:]
+    assert inputs_of("towers:resnet18+bert-base-uncased", tmp_path) == []
 
 
 def test_the_models_are_those_of_open_clip_itself() -> None:

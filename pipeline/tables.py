@@ -27,6 +27,15 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) if folder.is_dir() else 0
 
 
+def sized(count: float) -> str:
+    """Bytes for a person: three digits and a unit, 1 kB being 1000 bytes."""
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if count < 999.5 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if count >= 99.5 or unit == "bytes" else f"{count:.3g} {unit}"
+
+
 def cache_rows(path: Path, store: Path) -> list[Row]:
     """The feature caches that a ledger names."""
     ledger = read_ledger(path)

@@ -23,7 +23,7 @@ Key = Annotated[str | None, typer.Argument(help="A key, or its beginning; withou
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (info, verify, outdated, clean):
+    for command in (info, doctor, verify, outdated, clean):
         app.command(rich_help_panel="Store")(takes_setting(command))
 
 
@@ -33,6 +33,15 @@ def info(setting: Setting, key: Key = None, as_json: AsJson = False) -> None:
 
     store = setting.places.store
     show(about_rows(store, key) if key else entry_rows(store), as_json)
+
+
+def doctor(setting: Setting, as_json: AsJson = False) -> None:
+    """Whether this machine is fit: versions, device, precisions, disk, rights, locks, hub, DVC, each with its mend."""
+    from pipeline import doctor as checks
+
+    lines = checks.diagnose(setting)
+    show(checks.rows_of(lines), as_json)
+    checks.require_none(lines)
 
 
 def verify(

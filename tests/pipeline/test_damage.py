@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from proof.checkout import make_folder, pipeline
 from tests.cache.build import flip_bit, tree
-from tests.pipeline.checkout import make_folder, pipeline
 
 
 def test_a_flipped_bit_in_the_features_is_never_fitted_on_and_the_named_commands_mend_it(tmp_path: Path) -> None:

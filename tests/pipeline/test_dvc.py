@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.checkout import make_checkout, pipeline, run, set_params
+from proof.checkout import make_checkout, pipeline, run, set_params
 
 
 @pytest.fixture(scope="module")

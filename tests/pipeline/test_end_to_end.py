@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.pipeline.checkout import ROOT, pipeline
+from proof.checkout import ROOT, pipeline
 
 SMALL = [
     *("-S", "ingest.max_per_class=40"),

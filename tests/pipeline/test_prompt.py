@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.checkout import make_folder, pipeline, run
+from proof.checkout import make_folder, pipeline, run
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("circle", "cross", "dot", "line")
-ITEMS = 10  # of each class
+ITEMS = 10  # of each class, unless more are asked for
 
 TINY = {
     "dataset": "table",
@@ -60,14 +60,14 @@ def set_params(folder: Path, **changes: object) -> None:
     path.write_text(yaml.safe_dump(values, sort_keys=False))
 
 
-def write_tiny(folder: Path) -> None:
-    """A table of 40 generated pictures of four classes, with a caption each, under data/raw/tiny."""
+def write_tiny(folder: Path, items: int) -> None:
+    """A table of generated pictures of four classes, `items` each, with a caption each, under data/raw/tiny."""
     place = folder / "data/raw/tiny"
     place.mkdir(parents=True)
     rng = np.random.default_rng(0)
     lines = ["id,image,text,label"]
     for index, label in enumerate(CLASSES):
-        for item in range(ITEMS):
+        for item in range(items):
             pixels = np.full((64, 64, 3), 255, np.uint8)
             pixels[8 * index : 8 * index + 24, 8:56] = rng.integers(0, 255, 3)
             Image.fromarray(pixels).save(place / f"{label}{item}.png")
@@ -79,19 +79,19 @@ def make_folder(folder: Path) -> Path:
     """A folder with the tiny table and params.yaml, enough for commands at the prompt."""
     folder.mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", folder)
-    write_tiny(folder)
+    write_tiny(folder, ITEMS)
     set_params(folder, **{key.replace(".", "__"): value for key, value in TINY.items()})
     return folder
 
 
-def make_checkout(folder: Path) -> Path:
+def make_checkout(folder: Path, items: int = ITEMS) -> Path:
     """A git checkout of the working tree's files with the tiny table, enough for DVC."""
     listed = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").stdout.splitlines()
     for name in listed:
         if (ROOT / name).is_file() and not name.startswith(("tests/", "dvc.lock")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    write_tiny(folder)
+    write_tiny(folder, items)
     set_params(folder, **{key.replace(".", "__"): value for key, value in TINY.items()})
     for command in (("git", "init", "-q"), ("git", "add", "-A"), ("git", "commit", "-qm", "start")):
         assert run(folder, *command).returncode == 0

@@ -269,13 +269,11 @@ def _tokenizer(folder: Path) -> tuple[Any, Any]:
         raise UserError(
             f"{folder}: transformers cannot use its {CONFIG} or tokenizer ({one_line(error)[:160]})"
         ) from error
-    inner = tokenizer.tokenizer
+    inner, words = tokenizer.tokenizer, getattr(config, "vocab_size", 0)
     if inner.pad_token_id is None:
         raise UserError(f"{folder}: its tokenizer has no padding token; set pad_token in its tokenizer_config.json")
-    if len(inner) > config.vocab_size:
-        raise UserError(
-            f"{folder}: its tokenizer has {len(inner)} words, its model {config.vocab_size}; take both from one place"
-        )
+    if len(inner) > words:
+        raise UserError(f"{folder}: its tokenizer has {len(inner)} words, its model {words}; take both from one place")
     inner.padding_side = inner.truncation_side = "right"
     config.pad_token_id = inner.pad_token_id
     return config, tokenizer

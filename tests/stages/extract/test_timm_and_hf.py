@@ -352,10 +352,41 @@ def write_texts_of(folder: Path, words: int) -> Path:
 
 
 def test_a_model_that_is_not_for_texts_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "vit"
-    transformers.ViTConfig(**SIZES, vocab_size=len(WORDS)).save_pretrained(folder)
-    write_tokenizer(folder)
-    assert said_of(f"towers:test_resnet/none+{folder}/none").startswith(f"{folder}: ")
+    kinds = {
+        "takes_pixels": (transformers.ViTConfig(**SIZES, vocab_size=99), "its model does not encode texts alone ("),
+        "has_no_words": (transformers.ViTConfig(**SIZES), "its tokenizer has 60 words, its model 0; take both from"),
+        "mixes_padding_in": (transformers.FNetConfig(vocab_size=99, **SIZES), "the tokens of its model change with"),
+    }
+    for name, (config, said) in kinds.items():
+        config.save_pretrained(tmp_path / name)
+        write_tokenizer(tmp_path / name)
+        assert said_of(f"towers:test_resnet/none+{tmp_path / name}/none").startswith(f"{tmp_path / name}: {said}")
+    (tmp_path / "has_no_words" / "config.json").write_text('{"model_type": "no such"}')
+    said = said_of(f"towers:test_resnet/none+{tmp_path / 'has_no_words'}/none")
+    assert said.startswith(f"{tmp_path / 'has_no_words'}: transformers cannot use its config.json or tokenizer (")
+
+
+def test_a_checkpoint_of_a_model_with_a_head_on_top_is_the_same_tower(
+    texts: Path, both: Encoder, images: Path, tmp_path: Path
+) -> None:
+    """As bert-base-uncased comes: names with a prefix, norms under their old names, heads that nobody asked for."""
+    folder = shutil.copytree(texts, tmp_path / "old")
+    state = load_file(folder / "model.safetensors")
+    new, old = ("LayerNorm.weight", "LayerNorm.bias"), ("LayerNorm.gamma", "LayerNorm.beta")
+    named = {f"bert.{name.replace(new[0], old[0]).replace(new[1], old[1])}": value for name, value in state.items()}
+    save_file({**named, "cls.predictions.bias": torch.zeros(3)}, folder / "model.safetensors")
+    assert any(name.endswith("gamma") for name in named)
+    assert load_encoder(choice_of(f"towers:{images}+{folder}")).digest == both.digest
+
+
+def test_a_tokenizer_that_pads_in_front_is_turned_round(
+    texts: Path, both: Encoder, images: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(texts, tmp_path / "left")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "padding_side": "left"}))
+    made = load_encoder(choice_of(f"towers:{images}+{folder}"))
+    assert torch.equal(made.tokenize(TEXTS).ids, both.tokenize(TEXTS).ids)
 
 
 @pytest.mark.parametrize("kind", ["DistilBert", "T5", "GPT2"])

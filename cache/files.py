@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,15 @@ def canonical(value: Any) -> bytes:
 def digest_of(value: Any) -> str:
     """xxh3-128 of a JSON value in its canonical form; the same value has the same digest on every machine."""
     return digest_bytes(canonical(value))
+
+
+def digest_of_list(values: Iterable[Any]) -> str:
+    """The same as digest_of(list(values)), without their whole text in memory at once."""
+    hasher = xxhash.xxh3_128(b"[")
+    for number, value in enumerate(values):
+        hasher.update(b"," * bool(number) + canonical(value))
+    hasher.update(b"]")
+    return hasher.hexdigest()
 
 
 def temporary(beside: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from cache.errors import DamagedError, UserError
-from cache.files import digest_of, read_about, read_table, write_table
+from cache.files import digest_of_list, read_about, read_table, write_table
 from cache.store import shown
 
 FORMAT = "1"
@@ -55,7 +55,7 @@ class Manifest:
     @cached_property
     def digest(self) -> str:
         """The digest of the name and all rows, 32 hex digits; where the pictures lie does not enter."""
-        return digest_of([self.name, *self._columns()])
+        return digest_of_list([self.name, *self._columns()])
 
     @cached_property
     def classes(self) -> list[str]:

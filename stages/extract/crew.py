@@ -1,28 +1,38 @@
-"""Many processes: each extracts whole shards into temporary files, the leader alone gives them their names."""
+"""Many processes: each extracts whole shards into temporary files, the leader alone gives them their names.
+
+Under Ray they may be on many machines, all of which see the store and the pictures under the same paths. The leader
+joins the cluster that RAY_ADDRESS names, or else the one that `ray start` began on this machine; where there is none
+it starts one for itself, which ends with it. A worker that dies is started again, anywhere in the cluster, and gets
+its shard once more; Ray itself says so.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import logging
+import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Literal
 
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from cache.errors import UsageError, UserError
+from cache.errors import UsageError, UserError, one_line
 from stages.extract.built import EncoderChoice
 from stages.extract.encoders import Encoder, load_encoder
 from stages.extract.shard import Finished, Task, extract_shards
 from stages.progress import reporter
 
 Backend = Literal["loky", "ray"]
-RAY = {"max_restarts": -1, "max_task_retries": -1}  # without these one lost worker ends the run
+RAY = {"max_restarts": -1, "max_task_retries": 3}  # a shard that kills every worker it meets must not go on for ever
+LAST_WORDS = 300  # characters of Ray's own message, whose end says most
 PR_SET_PDEATHSIG = 1
 
 
@@ -35,52 +45,62 @@ def extract_by_crew(
     choice: EncoderChoice,
     tasks: Sequence[Task],
     workers: int,
-    lanes: int,
+    device: str,
     backend: Backend,
     on_finished: Callable[[Finished], None],
 ) -> None:
-    """Extract shards in `workers` processes; `on_finished` records each as it comes, in any order.
+    """Extract shards in `workers` processes on `device`; `on_finished` records each as it comes, in any order.
 
-    Should a worker die, what was not recorded is done once more; UserError if one dies again.
+    Should a worker die, what was not recorded is done once more; UserError if one dies again (of Ray's, RAY decides).
     """
     waiting = {task.index: task for task in tasks}
     for attempt in (1, 2):
         try:
-            for finished in _results(choice, list(waiting.values()), workers, lanes, backend):
+            results = _by_ray if backend == "ray" else _by_loky
+            for finished in results(choice, list(waiting.values()), workers, device):
                 on_finished(finished)
                 del waiting[finished.index]
             return
         except TerminatedWorkerError as error:
             if attempt == 2:
-                raise UserError(_lost(len(waiting))) from error
+                raise UserError(_lost("twice", len(waiting))) from error
             reporter().warn(f"a worker process died; {len(waiting)} shards are given out again")
+        except WorkerLostError as error:
+            raise UserError(_lost(f"{RAY['max_task_retries'] + 1} times over one shard", len(waiting))) from error
 
 
-def _lost(count: int) -> str:
-    return f"extract: a worker process died twice, {count} shards are left; use fewer --workers, or give it more memory"
+class WorkerLostError(Exception):
+    """Ray has given up a shard whose workers die."""
 
 
-def _results(
-    choice: EncoderChoice, tasks: list[Task], workers: int, lanes: int, backend: Backend
-) -> Iterator[Finished]:
-    """The shards as they are finished; Ray's backend returns lists only, so it gets them in rounds."""
-    streams = backend == "loky"
-    rounds = [tasks] if streams else [tasks[i : i + 2 * workers] for i in range(0, len(tasks), 2 * workers)]
-    with _configured(backend):
-        options = {"return_as": "generator_unordered" if streams else "list", "batch_size": 1}
-        parallel = joblib.Parallel(n_jobs=min(workers, len(tasks)), **options)
-        for some in rounds:
+def _lost(often: str, count: int) -> str:
+    mend = "use fewer --workers, or give it more memory"
+    return f"extract: a worker process died {often}, {count} shards are left; {mend}"
+
+
+def _by_loky(choice: EncoderChoice, tasks: list[Task], workers: int, device: str) -> Iterator[Finished]:
+    """The shards as they are finished."""
+    lanes = lanes_of(device, workers)
+    with joblib.parallel_config(backend="loky"):
+        parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
+        yield from parallel(joblib.delayed(extract_one)(choice, task, lanes) for task in tasks)
+
+
+def _by_ray(choice: EncoderChoice, tasks: list[Task], workers: int, device: str) -> Iterator[Finished]:
+    """The shards in rounds of two a worker, since Ray's backend returns lists only; its workers live through all."""
+    register_ray()
+    join_ray(workers)
+    share = share_of(nodes_of_ray(), workers, device)
+    lanes = share if device == "cpu" else 1
+    owned = {**RAY, "num_cpus": share, "num_gpus": int(device == "cuda")}
+    with (
+        _ray_errors(),
+        joblib.parallel_config(backend="ray", ray_remote_args=owned),
+        joblib.Parallel(n_jobs=workers, batch_size=1) as parallel,
+    ):
+        for begin in range(0, len(tasks), 2 * workers):
+            some = tasks[begin : begin + 2 * workers]
             yield from parallel(joblib.delayed(extract_one)(choice, task, lanes) for task in some)
-
-
-@contextmanager
-def _configured(backend: Backend) -> Iterator[None]:
-    options: dict[str, Any] = {}
-    if backend == "ray":
-        register_ray()
-        options = {"ray_remote_args": RAY}
-    with joblib.parallel_config(backend=backend, **options):
-        yield
 
 
 def register_ray() -> None:
@@ -90,9 +110,65 @@ def register_ray() -> None:
     import_module("ray.util.joblib").register_ray()
 
 
+def join_ray(workers: int) -> None:
+    """Join the running cluster or start one of this machine; what is joined already stays so."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the house unasked
+    ray = import_module("ray")
+    if ray.is_initialized():
+        return
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    address = os.environ.get("RAY_ADDRESS", "auto")
+    try:
+        if address != "local":
+            ray.init(address=address, **quiet)
+            return
+    except ConnectionError as error:
+        if address != "auto":
+            raise UserError(
+                f"RAY_ADDRESS: no Ray cluster answers at {address}; start it, or unset RAY_ADDRESS"
+            ) from error
+    ray.init(address="local", num_cpus=max(workers, joblib.cpu_count()), include_dashboard=False, **quiet)
+
+
+def nodes_of_ray() -> list[tuple[int, int]]:
+    """Cores and GPUs of each node of the cluster."""
+    alive = [node["Resources"] for node in import_module("ray").nodes() if node["Alive"]]
+    return [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
+
+
+def share_of(nodes: Sequence[tuple[int, int]], workers: int, device: str) -> int:
+    """The most cores a worker can have if all are to find a place, with a GPU each on cuda; UsageError if none do."""
+    for share in range(sum(cores for cores, _ in nodes) // workers, 0, -1):
+        places = (min(cores // share, gpus if device == "cuda" else cores) for cores, gpus in nodes)
+        if sum(places) >= workers:
+            return share
+    there = f"{sum(cores for cores, _ in nodes)} cores and {sum(gpus for _, gpus in nodes)} GPUs"
+    need = "a core and a GPU" if device == "cuda" else "a core"
+    raise UsageError(f"the Ray cluster has {there}, and each of {workers} workers needs {need}; use fewer --workers")
+
+
+@contextmanager
+def _ray_errors() -> Iterator[None]:
+    """What Ray says of its workers, without its traces."""
+    errors = import_module("ray.exceptions")
+    try:
+        yield
+    except errors.RayActorError as error:
+        raise WorkerLostError from error
+    except errors.RayError as error:
+        raise UserError(
+            f"extract: a worker of Ray failed ({one_line(error)[-300:]}); is it installed there?"
+        ) from error
+
+
 def extract_one(choice: EncoderChoice, task: Task, lanes: int) -> Finished:
     """What a worker does: one shard. It loads its encoder once, and dies with the leader."""
     _die_with_parent()
+    if not task.folder.is_dir():
+        raise UserError(
+            f"{task.folder}: not to be seen from {socket.gethostname()}; let all machines see the store and the "
+            "pictures under the same paths, or use --backend loky"
+        )
     return next(extract_shards(_encoder(choice), [task], lanes, lambda _piece: None))
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import astuple, dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import ParamsError
 from cache.features import RowKind
-from cache.files import digest_of
+from cache.files import digest_of_list
 from cache.manifest import Manifest
 
 Places = NDArray[np.int64]
@@ -31,6 +31,35 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Rows(Sequence[Row]):
+    """Rows that are made when they are looked at, so that millions of them cost next to nothing.
+
+    `made` gives the row at a place; a slice is as light as the whole. Another process gets a plain list.
+    """
+
+    made: Callable[[int], Row]
+    places: range
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(self.made, self.places)
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Rows: ...
+
+    def __getitem__(self, at: int | slice) -> Row | Rows:
+        return Rows(self.made, self.places[at]) if isinstance(at, slice) else self.made(self.places[at])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)
+
+
+@dataclass(frozen=True)
 class Shard:
     """Rows [start, stop) of a cache, which become its part `index`."""
 
@@ -39,7 +68,7 @@ class Shard:
     stop: int
 
 
-def rows_of(manifest: Manifest, templates: Sequence[str]) -> dict[RowKind, list[Row]]:
+def rows_of(manifest: Manifest, templates: Sequence[str]) -> dict[RowKind, Sequence[Row]]:
     """The rows of the three caches of a dataset: pictures, captions, class names under the templates."""
     return {
         "image": image_rows(manifest),
@@ -48,16 +77,26 @@ def rows_of(manifest: Manifest, templates: Sequence[str]) -> dict[RowKind, list[
     }
 
 
-def image_rows(manifest: Manifest) -> list[Row]:
+def image_rows(manifest: Manifest) -> Rows:
     """A row a picture."""
-    columns = zip(manifest.ids, manifest.images, manifest.xxh3, strict=True)
-    return [Row(name, 0, image, digest) for name, image, digest in columns]
+
+    def made(item: int) -> Row:
+        return Row(manifest.ids[item], 0, manifest.images[item], manifest.xxh3[item])
+
+    return Rows(made, range(len(manifest)))
 
 
-def text_rows(manifest: Manifest) -> list[Row]:
+def text_rows(manifest: Manifest) -> Rows:
     """A row a caption."""
-    texts = zip(manifest.ids, manifest.texts, strict=True)
-    return [Row(name, i, text, "") for name, captions in texts for i, text in enumerate(captions)]
+    counts = np.fromiter(map(len, manifest.texts), np.int64, len(manifest))
+    firsts = np.cumsum(counts) - counts
+
+    def made(place: int) -> Row:
+        item = int(np.searchsorted(firsts, place, "right")) - 1
+        caption = place - int(firsts[item])
+        return Row(manifest.ids[item], caption, manifest.texts[item][caption], "")
+
+    return Rows(made, range(int(counts.sum())))
 
 
 def name_rows(classes: Sequence[str], templates: Sequence[str]) -> list[Row]:
@@ -74,7 +113,7 @@ def spoken(name: str) -> str:
 
 def rows_digest(rows: Sequence[Row]) -> str:
     """The digest of all rows in their order, 32 hex digits."""
-    return digest_of([astuple(row) for row in rows])
+    return digest_of_list([row.id, row.caption, row.content, row.digest] for row in rows)
 
 
 def plan_shards(n_rows: int, rows_per_shard: int, done: Collection[int]) -> list[Shard]:

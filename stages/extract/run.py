@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -34,7 +34,7 @@ class Job:
 
     name: str
     kind: RowKind
-    rows: list[Row]
+    rows: Sequence[Row]
     root: Path | None
     encoder: Encoder
     choice: EncoderChoice
@@ -92,7 +92,12 @@ def about(params: ExtractParams, manifest: Manifest, encoder: Encoder) -> dict[s
 
 
 def plan(
-    params: ExtractParams, manifest: Manifest, choice: EncoderChoice, encoder: Encoder, kind: RowKind, rows: list[Row]
+    params: ExtractParams,
+    manifest: Manifest,
+    choice: EncoderChoice,
+    encoder: Encoder,
+    kind: RowKind,
+    rows: Sequence[Row],
 ) -> Job:
     """Name one of the three caches by all that decides its numbers."""
     section = params.section
@@ -225,8 +230,8 @@ def extract(job: Job, tasks: list[Task]) -> list[Finished]:
 
 
 def _extract(job: Job, tasks: list[Task], recorded: Any) -> None:
-    section = job.section
-    lanes = lanes_of(job.encoder.device.type, section.workers)
+    section, device = job.section, job.encoder.device.type
+    workers = min(section.workers, len(tasks))
 
     def advance(done: Piece) -> None:
         rows = len(done.places) + len(done.failures)
@@ -236,10 +241,10 @@ def _extract(job: Job, tasks: list[Task], recorded: Any) -> None:
         recorded(done)
         reporter().advance(job.name, done.rows + done.failed, done.bytes / 1e6, done.failed)
 
-    if section.workers > 1 or section.backend == "ray":
-        extract_by_crew(job.choice, tasks, section.workers, lanes, section.backend, record_and_advance)
+    if workers > 1:
+        extract_by_crew(job.choice, tasks, workers, device, section.backend, record_and_advance)
         return
-    with closing(extract_shards(job.encoder, tasks, lanes, advance)) as stream:
+    with closing(extract_shards(job.encoder, tasks, lanes_of(device, 1), advance)) as stream:
         for shard in stream:
             recorded(shard)
 

@@ -41,7 +41,10 @@ class Task:
 
 
 class Times(NamedTuple):
-    """Seconds at work, added up over threads: reading (with decoding), encoding, writing."""
+    """Seconds at work, added up over threads: reading (with decoding), encoding, writing.
+
+    Encoding on a GPU is measured up to the copy of its results, which waits for the device.
+    """
 
     read: float
     encode: float
@@ -92,6 +95,9 @@ def extract_shards(
 
     `lanes` batches are encoded side by side; `on_piece` hears of each batch. A batch never holds rows of two shards,
     and a lane is one core, so that the bits depend neither on `lanes` nor on what was done before.
+
+    A shard's batches wait in memory until its last one is encoded, and are put together there: what is held is twice
+    the shard (rows_per_shard x tokens x width) and a few batches, whatever the size of the dataset.
     """
     jobs = (job for task in tasks for job in _jobs(encoder, task))
     with _single_cores(encoder.device.type == "cpu"):

@@ -1,4 +1,4 @@
-"""A stand-in for the extraction of a shard, light to start: the first worker that comes here dies."""
+"""Stand-ins for the extraction of a shard, light to start: the first worker that comes here dies, or every one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+
+from cache.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -25,3 +27,16 @@ def die_once(_choice: None, task: MortalTask, _lanes: int) -> MortalTask:
             return task
         os.kill(os.getpid(), signal.SIGKILL)
     return task
+
+
+def die_always(_choice: None, task: MortalTask, _lanes: int) -> MortalTask:
+    """Die as for want of memory, whoever tries; the grave counts the dead."""
+    with task.grave.open("a") as grave:
+        grave.write(f"{os.getpid()}\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def refuse(_choice: None, task: MortalTask, _lanes: int) -> MortalTask:
+    """Stop as for a person to mend something."""
+    raise UserError(f"{task.grave}: not to be seen from here")

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import joblib
@@ -12,10 +9,11 @@ import pytest
 from joblib.externals.loky import reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from cache.errors import UserError
+from cache.errors import UsageError, UserError
 from stages.extract import crew
-from stages.extract.crew import extract_by_crew, lanes_of
+from stages.extract.crew import extract_by_crew, lanes_of, share_of
 from stages.extract.run import run
+from stages.extract.shard import Task
 from tests.stages.extract.conftest import Recorder, Toys, choice_of
 from tests.stages.extract.mortal import MortalTask, die_once
 from tests.stages.extract.test_run import bytes_of
@@ -34,14 +32,25 @@ def no_pool_left() -> Iterator[None]:
         reusable_executor._executor.shutdown(kill_workers=True)
 
 
+def shares_told(told: Recorder, begin: str) -> int:
+    """How many shares of read, encode and write the last line of a cache says; those of the two former are some."""
+    line = [line for line in told.said if line.startswith(begin)][-1]
+    shares = [int(word.strip(",)%")) for word in line.split() if "%" in word]
+    assert abs(sum(shares) - 100) <= 2
+    assert min(shares[:2]) > 0
+    return len(shares)
+
+
 @pytest.mark.usefixtures("no_pool_left")
 def test_a_crew_makes_the_very_same_cache(toys: Toys, told: Recorder) -> None:
     alone, crewed = toys.into("alone"), toys.into("crewed", workers=2)
     run(alone)
     told.advanced.clear()
+    told.said.clear()
     run(crewed)
     assert bytes_of(crewed.store) == bytes_of(alone.store)
     assert told.advanced == {"toys images": 10, "toys texts": 20, "toys names": 4}
+    assert shares_told(told, "toys images: 10 rows") == shares_told(told, "toys texts: 20 rows") == 3
 
 
 @pytest.mark.usefixtures("no_pool_left")
@@ -51,7 +60,7 @@ def test_the_shards_of_a_worker_that_was_killed_are_given_out_again(
     monkeypatch.setattr(crew, "extract_one", die_once)
     tasks: Any = [MortalTask(i, tmp_path / "grave") for i in range(8)]
     recorded: list[int] = []
-    extract_by_crew(None, tasks, 2, 1, "loky", lambda done: recorded.append(done.index))  # type: ignore[arg-type]
+    extract_by_crew(None, tasks, 2, "cpu", "loky", lambda done: recorded.append(done.index))  # type: ignore[arg-type]
     assert (tmp_path / "grave").exists()
     assert sorted(recorded) == list(range(8))
     assert len(told.warned) == 1
@@ -79,11 +88,11 @@ def test_what_was_recorded_is_not_given_out_again_and_two_deaths_are_enough(
     monkeypatch: pytest.MonkeyPatch, told: Recorder
 ) -> None:
     given = Given(2, 1)
-    monkeypatch.setattr(crew, "_results", given)
+    monkeypatch.setattr(crew, "_by_loky", given)
     recorded: list[int] = []
     tasks: Any = [FakeTask(i) for i in range(5)]
     with pytest.raises(UserError) as caught:
-        extract_by_crew(choice_of("x"), tasks, 2, 1, "loky", lambda done: recorded.append(done.index))
+        extract_by_crew(choice_of("x"), tasks, 2, "cpu", "loky", lambda done: recorded.append(done.index))
     assert given.tasks == [[0, 1, 2, 3, 4], [2, 3, 4]]
     assert recorded == [0, 1, 2]
     assert told.warned == ["a worker process died; 3 shards are given out again"]
@@ -92,37 +101,42 @@ def test_what_was_recorded_is_not_given_out_again_and_two_deaths_are_enough(
     )
 
 
-def test_ray_gets_its_own_backend_rounds_of_shards_and_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for Ray, whose joblib backend returns lists only."""
-    module = ModuleType("ray.util.joblib")
-    registered: list[bool] = []
-    module.register_ray = lambda: registered.append(True)  # type: ignore[attr-defined]
-    configured: list[dict[str, Any]] = []
-    calls: list[list[int]] = []
+@pytest.mark.parametrize(
+    ("nodes", "workers", "device", "share"),
+    [
+        ([(1, 0), (1, 0)], 2, "cpu", 1),
+        ([(32, 0)] * 10, 10, "cpu", 32),
+        ([(4, 0), (2, 0)], 2, "cpu", 2),  # three each would leave the second without a place
+        ([(4, 0), (2, 0)], 3, "cpu", 2),
+        ([(8, 0), (1, 0)], 3, "cpu", 2),
+        ([(64, 8), (64, 0)], 8, "cuda", 8),
+        ([(64, 8), (16, 8)], 16, "cuda", 2),
+    ],
+)
+def test_workers_share_the_cores_of_a_cluster_as_they_fit_its_nodes(
+    nodes: list[tuple[int, int]], workers: int, device: str, share: int
+) -> None:
+    assert share_of(nodes, workers, device) == share
 
-    @contextmanager
-    def config(**options: Any) -> Any:
-        configured.append(options)
-        yield
 
-    def parallel(n_jobs: int, return_as: str, batch_size: int) -> Any:
-        assert (n_jobs, return_as, batch_size) == (2, "list", 1)
+@pytest.mark.parametrize(
+    ("workers", "device", "need"),
+    [(5, "cpu", "5 workers needs a core"), (2, "cuda", "2 workers needs a core and a GPU")],
+)
+def test_workers_that_find_no_place_in_a_cluster_are_refused(workers: int, device: str, need: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        share_of([(2, 1), (2, 0)], workers, device)
+    assert str(caught.value) == f"the Ray cluster has 4 cores and 1 GPUs, and each of {need}; use fewer --workers"
 
-        def call(jobs: Any) -> Any:
-            done = [args[1] for _, args, _ in jobs]
-            calls.append([task.index for task in done])
-            return done
 
-        return call
+def test_a_worker_that_does_not_see_the_store_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(crew, "_die_with_parent", lambda: None)
+    task = Task(0, [], None, tmp_path / "features" / "key", 3, "joint", "float16")
+    with pytest.raises(UserError, match=r"key: not to be seen from \S+; let all machines see the store and the pict"):
+        crew.extract_one(choice_of("x"), task, 1)
 
-    monkeypatch.setitem(sys.modules, "ray.util.joblib", module)
-    monkeypatch.setattr(crew, "find_spec", lambda name: name)
-    monkeypatch.setattr(crew.joblib, "parallel_config", config)
-    monkeypatch.setattr(crew.joblib, "Parallel", parallel)
-    recorded: list[int] = []
-    tasks: Any = [FakeTask(i) for i in range(6)]
-    extract_by_crew(choice_of("x"), tasks, 2, 1, "ray", lambda done: recorded.append(done.index))
-    assert registered == [True]
-    assert configured == [{"backend": "ray", "ray_remote_args": {"max_restarts": -1, "max_task_retries": -1}}]
-    assert calls == [[0, 1, 2, 3], [4, 5]]
-    assert recorded == list(range(6))
+
+def test_one_shard_alone_needs_no_crew(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does the leader take itself for a worker, which dies with whoever started it."""
+    monkeypatch.setattr(crew, "_die_with_parent", lambda: pytest.fail("the leader would die with its parent"))
+    run(toys.with_(rows_per_shard=100, workers=2))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import pickle
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.errors import ParamsError
+from cache.files import digest_of
 from cache.manifest import Manifest
 from cache.store import make_key
 from stages.extract.plan import (
@@ -21,6 +23,7 @@ from stages.extract.plan import (
     rows_of,
     shard_count,
     spoken,
+    text_rows,
 )
 from tests.strategies import manifests
 
@@ -100,3 +103,23 @@ def test_batches_are_ranges_in_order() -> None:
     assert [places.tolist() for places in batches(5, 2)] == [[0, 1], [2, 3], [4]]
     assert batches(0, 2) == []
     assert np.concatenate(batches(7, 3)).dtype == np.int64
+
+
+@given(manifests(), st.integers(0, 9), st.integers(0, 9))
+def test_rows_are_a_sequence_however_they_are_cut(manifest: Manifest, begin: int, more: int) -> None:
+    for rows in rows_of(manifest, ["a {}"]).values():
+        whole = list(rows)
+        part = rows[begin : begin + more]
+        assert list(part) == whole[begin : begin + more]
+        assert [part[i] for i in range(len(part))] == list(part)
+        assert pickle.loads(pickle.dumps(part)) == list(part)
+    captions = [(row.id, row.caption, row.content) for row in text_rows(manifest)]
+    texts = zip(manifest.ids, manifest.texts, strict=True)
+    assert captions == [(name, i, text) for name, some in texts for i, text in enumerate(some)]
+
+
+@given(manifests())
+def test_the_digest_of_rows_is_that_of_their_whole_text(manifest: Manifest) -> None:
+    """It is in the key of every cache that stands."""
+    for rows in rows_of(manifest, ["a {}"]).values():
+        assert rows_digest(rows) == digest_of([astuple(row) for row in rows])

@@ -151,7 +151,7 @@ def _require_libraries_files(name: EncoderName, text: dict[str, Any]) -> None:
 
 def _require_texts_files(name: EncoderName, folder: Path, text: dict[str, Any]) -> None:
     """The same for a folder, which holds the tokenizer itself."""
-    if text.get("hf_model_name"):
+    if text.get("hf_model_name") and not Path(text["hf_model_name"]).is_dir():  # the name may be a folder's
         hub.require(name.full, text["hf_model_name"], "config.json")
     if text.get("hf_tokenizer_name"):
         hub.require_tokenizer(name.full, folder)

@@ -15,7 +15,7 @@ from cache import shards
 from cache.features import PART_NAME, FeatureCache, Part, file_names, finish, write_part
 
 PARTS, ROWS, PATCHES, WIDTH, BATCH, BATCHES = 4, 512, 49, 512, 256, 4
-PROMISED = 30.0
+PROMISED = 50.0
 Tokens = npt.NDArray[np.float16]
 
 

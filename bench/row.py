@@ -22,12 +22,20 @@ class Row:
     note: str = ""
 
 
+def seconds(run: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """What one run takes by a clock: the wall's, or that of all cores at work for this process."""
+    begin = clock()
+    run()
+    return clock() - begin
+
+
 def median_seconds(run: Callable[[], object], repeats: int = 5) -> float:
     """The median wall time of some runs after one that is not counted."""
     run()
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+    return statistics.median(seconds(run) for _ in range(repeats))
+
+
+def best_in_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The best wall time of each run over some rounds of all of them: what else the machine does meets all alike."""
+    times = [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds)]
+    return {name: min(round_[name] for round_ in times) for name in runs}

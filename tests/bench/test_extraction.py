@@ -25,5 +25,5 @@ def test_the_shards_that_are_timed_are_recorded(tiny: Encoder, tmp_path: Path, m
 
     monkeypatch.setattr("bench.extraction.shards.record", watched)
     root, pictures = extraction.make_pictures(tmp_path / "pictures", 3)
-    extraction._extract(tiny, root, pictures, 1)
+    extraction.extract(tiny, pictures, root, 2, 1)
     assert whole == [3]

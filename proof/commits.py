@@ -180,8 +180,9 @@ def wrong_in_the_end(params: ExtractParams, clean: Clean) -> list[str]:
 
 def _made(store: Path) -> dict[str, tuple[int, int]]:
     """When, and as which inode, each recorded file was made."""
-    stats = {f"{folder.name}/{name}": (folder / name) for folder in keys_in(store) for name in shards.recorded(folder)}
-    return {name: (path.stat().st_ino, path.stat().st_mtime_ns) for name, path in stats.items()}
+    paths = [folder / name for folder in keys_in(store) for name in shards.recorded(folder)]
+    stats = {f"{path.parent.name}/{path.name}": path.stat() for path in paths if path.exists()}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
 def wrong_as_told(params: ExtractParams) -> list[str]:
@@ -243,7 +244,7 @@ def _fork(target: Callable[..., None], *args: Any) -> Any:
 
 
 def _dying(params: ExtractParams, at: int) -> None:
-    with steps(partial(dies, at)):
+    with without_waiting_for_the_disk(), steps(partial(dies, at)):
         run(params)
 
 
@@ -319,9 +320,9 @@ Trial = partial[list[str]]
 
 def prove(share: float) -> list[Proof]:
     """A share of all faults, spread evenly over them; a row a kind of fault."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, without_waiting_for_the_disk():
         clean = undisturbed(Path(folder).resolve())
-        with one_encoder(clean.params), without_waiting_for_the_disk():
+        with one_encoder(clean.params):
             return [_row(what, _spread(trials, share)) for what, trials in _kinds(clean)]
 
 
@@ -350,7 +351,15 @@ def _spread(trials: list[Trial], share: float) -> list[Trial]:
     return [trials[i * len(trials) // count] for i in range(count)]
 
 
+def outcome(trial: Trial) -> list[str]:
+    """What did not hold of a trial; an extraction that cannot go on is among it."""
+    try:
+        return trial()
+    except UserError as error:
+        return [f"stopped: {error}"]
+
+
 def _row(what: str, trials: list[Trial]) -> Proof:
-    found = [trial() for trial in trials]
+    found = [outcome(trial) for trial in trials]
     wrong = [text for texts in found for text in texts]
     return Proof(what, len(trials), sum(not texts for texts in found), wrong[0] if wrong else "")

@@ -108,12 +108,31 @@ def try_flip(params: ExtractParams, before: dict[str, bytes], kind: str, numbers
     refused = _refused(lambda: shards.require_sound(path.parent)) and _refused(
         lambda: _read_everything(path.parent, verify=True)
     )
-    repair_store(store)
-    run(params)
+    restored = _mended(params, before)
     again = {part for part, made in _inodes(store).items() if parts.get(part) != made}
     whole_folder = {part for part in parts if part.parent == path.parent}
     expected = whole_folder if kind in NOTHING_TRUSTED else {path} & set(parts)
-    return Held(named, refused, bytes_of(store) == before, again == expected, len(again))
+    if not restored:
+        _put_back(store, before)
+    return Held(named, refused, restored, again == expected, len(again))
+
+
+def _mended(params: ExtractParams, before: dict[str, bytes]) -> bool:
+    """Repair and extract; whether all is as it was before."""
+    try:
+        repair_store(params.store)
+        run(params)
+    except UserError:
+        return False
+    return bytes_of(params.store) == before
+
+
+def _put_back(store: Path, before: dict[str, bytes]) -> None:
+    """What could not be mended does not spoil the flips that come."""
+    shutil.rmtree(store)
+    for name, data in before.items():
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
+        (store / name).write_bytes(data)
 
 
 def try_cut(params: ExtractParams, numbers: random.Random, longer: bool) -> bool:

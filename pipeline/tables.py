@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
-from cache.errors import UsageError
 from cache.files import read_json, read_table
 from cache.store import folder_of, read_ledger
 from pipeline.params import leaves
@@ -156,10 +155,7 @@ def entry_row(folder: Path) -> Row:
     }
 
 
-def about_rows(store: Path, beginning: str) -> list[Row]:
-    """Everything that the one key of the store with this beginning says of itself."""
-    found = [path.parent for path in store.glob(f"*/{beginning}*/cache.json")]
-    if len(found) != 1:
-        raise UsageError(f"{store}: {len(found)} keys begin with '{beginning}'; 'info' without a key lists them")
-    about = read_json(found[0] / "cache.json") | {"folder": str(found[0]), "bytes": folder_bytes(found[0])}
+def about_rows(folder: Path, more: Mapping[str, Any]) -> list[Row]:
+    """Everything that a key of the store says of itself, a row a value, behind what else is known of it."""
+    about = {**more, **read_json(folder / "cache.json"), "folder": str(folder), "bytes": folder_bytes(folder)}
     return [{"what": name, "value": str(value)} for name, value in leaves(about)]

@@ -5,6 +5,7 @@ What is slow to import is imported inside the commands: `--help` does not wait f
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +21,10 @@ Mend = Annotated[bool, typer.Option("--mend", help="Repair, then make again what
 Unused = Annotated[bool, typer.Option("--unused", help="Remove what no ledger names.")]
 Key = Annotated[str | None, typer.Argument(help="A key, or its beginning; without one, a line for each.")]
 
+Thumbnails = Annotated[
+    Path | None, typer.Option("--thumbnails", metavar="PNG", help="Draw the pictures of an image cache on one sheet.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
@@ -27,12 +32,44 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel="Store")(takes_setting(command))
 
 
-def info(setting: Setting, key: Key = None, as_json: AsJson = False) -> None:
-    """What the store holds, or everything about one key."""
-    from pipeline.tables import about_rows, entry_rows
+def info(setting: Setting, key: Key = None, thumbnails: Thumbnails = None, as_json: AsJson = False) -> None:
+    """What the store holds, or what one key is; --thumbnails draws the pictures of a key, or of the present dataset."""
+    from pipeline.tables import entry_rows
 
-    store = setting.places.store
-    show(about_rows(store, key) if key else entry_rows(store), as_json)
+    if thumbnails is not None:
+        _draw_thumbnails(setting, key, thumbnails)
+    elif key is None:
+        show(entry_rows(setting.places.store), as_json)
+    else:
+        _explain(setting, key, as_json)
+
+
+def _draw_thumbnails(setting: Setting, key: str | None, target: Path) -> None:
+    from pipeline.contact_sheet import require_place, write_sheet
+    from pipeline.origin import key_with, present_pictures, require_manifest
+
+    require_place(target)
+    folder = key_with(setting.places.store, key) if key else present_pictures(setting)
+    drawn = write_sheet(target, folder, require_manifest(setting.places.root, folder), setting.places.home)
+    reporter().say(f"{drawn} pictures of {folder.name}")
+    print(target)
+
+
+def _explain(setting: Setting, key: str, as_json: bool) -> None:
+    """A card for a whole feature cache; every value of cache.json for what is none, and in JSON."""
+    from cache.shards import is_whole
+    from pipeline.cache_card import card_of, card_rows
+    from pipeline.origin import key_with
+    from pipeline.tables import about_rows
+
+    folder = key_with(setting.places.store, key)
+    if not is_whole(folder):
+        reporter().warn(f"{folder.name}: not whole; 'verify' says whether it is damaged or only unfinished")
+    if folder.parent.name != "features" or not is_whole(folder):
+        show(about_rows(folder, {}), as_json)
+        return
+    card = card_of(folder, setting.places.root)
+    show(about_rows(folder, {"card": card}) if as_json else card_rows(card, folder), as_json)
 
 
 def doctor(setting: Setting, as_json: AsJson = False) -> None:

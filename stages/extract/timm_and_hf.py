@@ -204,8 +204,7 @@ def _trunk(recipe: Recipe, tensors: dict[str, Tensor] | None) -> Any:
 
 @torch.inference_mode()
 def _require_tokens(architecture: str, trunk: Any, shape: Sequence[int]) -> None:
-    """Refuse a model whose features are no tokens, or that takes no RGB; tell one of plain tokens that it has no
-    class token."""
+    """Refuse a model whose features are no tokens, or that takes no RGB."""
     try:
         features = trunk.eval().forward_features(torch.zeros(1, *shape))
         fits = shape[0] == 3 and isinstance(features, Tensor) and features.ndim in (3, 4)
@@ -216,8 +215,6 @@ def _require_tokens(architecture: str, trunk: Any, shape: Sequence[int]) -> None
         raise UsageError(
             f"timm's {architecture} makes no tokens of an RGB picture that go into one vector; take another"
         )
-    if features.ndim == 3 and not hasattr(trunk, "num_prefix_tokens"):
-        trunk.num_prefix_tokens = 0
 
 
 def _text_folder(encoder: str, tower: TowerName) -> Path:

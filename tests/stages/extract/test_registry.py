@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,13 @@ def test_names_are_understood_without_torch() -> None:
 
 def test_each_form_says_where_its_weights_come_from() -> None:
     assert all(form.about and form.weights for form in ENCODERS)
+
+
+def test_the_page_on_encoders_has_every_form_and_its_examples_are_names() -> None:
+    page = (ROOT / "docs" / "encoders.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    examples = {row[0].strip("|` "): row[1] for row in rows if row[0].strip("|` ") in {e.form for e in ENCODERS}}
+    assert set(examples) == {e.form for e in ENCODERS}
+    for example in examples.values():
+        for name in re.findall(r"`([^` ]+)[^`]*`", example):
+            assert parse(name).full == name

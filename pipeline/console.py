@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Column, Table
 
 from cache.errors import UserError
 
@@ -21,38 +22,46 @@ Cell = str | int | float | None
 
 
 class ConsoleReporter:
-    """Progress and remarks on stderr: bars at a terminal, a line every ten seconds in a log."""
+    """Progress and remarks on stderr: bars at a terminal, a line every ten seconds in a log.
+
+    Both are drawn from a thread of their own, so that they come while a worker is silent over a long shard, too.
+    """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bars: dict[str, TaskID] = {}
         self._work: dict[str, _Work] = {}
         self._progress: Progress | None = None
+        self._log_ends: threading.Event | None = None
 
     def start(self, what: str, total: int, done: int = 0) -> None:
         """Begin a piece of work of `total` items, `done` of them there already."""
-        self._work[what] = _Work(total, done)
+        self._work[what] = work = _Work(total, done)
         if self._console.is_terminal:
             progress = self._progress or self._open()
-            self._bars[what] = progress.add_task(what, total=total, completed=done, rate="")
+            self._bars[what] = progress.add_task(what, total=total, completed=done, work=work)
+        elif self._log_ends is None:
+            self._log_ends = threading.Event()
+            threading.Thread(target=self._log, args=(self._log_ends,), daemon=True).start()
 
     def advance(self, what: str, items: int, megabytes: float = 0.0, failed: int = 0) -> None:
         """Some more items are done."""
-        work = self._work[what]
-        work.add(items, megabytes, failed)
+        self._work[what].add(items, megabytes, failed)
         if self._progress:
-            self._progress.update(self._bars[what], advance=items, rate=work.rate())
-        elif time.monotonic() - work.told >= LOG_EVERY:
-            work.told = time.monotonic()
-            self.say(f"{what}: {work.done}/{work.total}, {work.rate()}, {work.left()}")
+            self._progress.advance(self._bars[what], items)
 
     def finish(self, what: str) -> None:
         """A piece of work is over; the last one takes the bars away."""
         self._work.pop(what, None)
-        if self._progress and not self._work:
+        if self._work:
+            return
+        if self._progress:
             self._progress.stop()
             self._progress = None
             self._bars.clear()
+        if self._log_ends:
+            self._log_ends.set()
+            self._log_ends = None
 
     def say(self, message: str) -> None:
         """One line for the log."""
@@ -62,15 +71,21 @@ class ConsoleReporter:
         """One line that a person should not miss."""
         self._console.print(f"warning: {message}", style="yellow", markup=False)
 
+    def _log(self, ends: threading.Event) -> None:
+        """A line for each piece of work, every ten seconds until all are over."""
+        while not ends.wait(LOG_EVERY):
+            for what, work in list(self._work.items()):
+                self.say(f"{what}: {work.done}/{work.total}, {work.rate()}, {work.left()}")
+
     def _open(self) -> Progress:
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[work].rate_text}", markup=False),
+            TextColumn("{task.fields[work].left_text}", markup=False),
         )
-        self._progress = Progress(*columns, console=self._console, transient=True)
+        self._progress = Progress(*columns, console=self._console, transient=True, expand=True)
         self._progress.start()
         return self._progress
 
@@ -80,7 +95,7 @@ class _Work:
 
     def __init__(self, total: int, done: int) -> None:
         self.total, self.done, self.fresh, self.megabytes, self.failed = total, done, 0, 0.0, 0
-        self.begun = self.told = time.monotonic()
+        self.begun = time.monotonic()
 
     def add(self, items: int, megabytes: float, failed: int) -> None:
         """Count some more items."""
@@ -90,17 +105,35 @@ class _Work:
         self.failed += failed
 
     def rate(self) -> str:
-        """Items, and megabytes where there are any, a second; failures where there are any."""
+        """Items, and megabytes where there are any, a second, of what was done since the start; failures so far."""
         seconds = max(time.monotonic() - self.begun, 1e-6)
-        parts = [f"{self.fresh / seconds:.1f}/s"]
-        parts += [f"{self.megabytes / seconds:.1f} MB/s"] if self.megabytes else []
-        parts += [f"{self.failed} failed"] if self.failed else []
-        return ", ".join(parts)
+        parts = [f"{_short(self.fresh / seconds)}/s"]
+        parts += [f"{_short(self.megabytes / seconds)} MB/s"] if self.megabytes else []
+        return ", ".join([*parts, f"{self.failed} failed"])
 
     def left(self) -> str:
-        """The time that the rest takes at the rate so far."""
-        seconds = (time.monotonic() - self.begun) / max(self.fresh, 1) * (self.total - self.done)
-        return f"{seconds:.0f} s left"
+        """The time that the rest takes at the rate so far; unknown while nothing is done."""
+        if self.done >= self.total:
+            return "0 s left"
+        if not self.fresh:
+            return "-- left"
+        return f"{clock((time.monotonic() - self.begun) / self.fresh * (self.total - self.done))} left"
+
+    rate_text, left_text = property(rate), property(left)  # as a column of the bars asks for them
+
+
+def _short(rate: float) -> str:
+    """A rate with a decimal where it is small."""
+    return f"{rate:.1f}" if rate < 99.95 else f"{rate:.0f}"
+
+
+def clock(seconds: float) -> str:
+    """A time for a person: `42 s`, `3:07` minutes, `12:03:07` hours."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    if not minutes:
+        return f"{whole} s"
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def show(rows: Sequence[Mapping[str, Cell]], as_json: bool, title: str | None = None) -> None:

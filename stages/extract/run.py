@@ -84,7 +84,7 @@ def about(params: ExtractParams, manifest: Manifest, encoder: Encoder) -> dict[s
     return {
         "dataset": manifest.name,
         "manifest": manifest.digest,
-        "captions": max(map(len, manifest.texts)),
+        "captions": max(map(len, manifest.texts), default=0),
         "encoder": encoder.name,
         "label": params.label,
         "aligned": encoder.aligned,
@@ -259,9 +259,9 @@ def summary(name: str, finished: list[Finished], seconds: float) -> str:
     """One line: rows, time, rate, and where the work went."""
     rows = sum(shard.rows + shard.failed for shard in finished)
     read, encode, write = (sum(shard.times[i] for shard in finished) for i in range(3))
-    whole = max(read + encode + write, 1e-9)
+    whole, seconds = max(read + encode + write, 1e-9), max(seconds, 1e-9)  # a clock may have been set back
     shares = f"read {read / whole:.0%}, encode {encode / whole:.0%}, write {write / whole:.0%}"
-    return f"{name}: {rows} rows in {seconds:.1f} s, {rows / max(seconds, 1e-9):.1f} items/s ({shares})"
+    return f"{name}: {rows} rows in {seconds:.1f} s, {rows / seconds:.1f} items/s ({shares})"
 
 
 def tell_losses(job: Job, cache: FeatureCache) -> None:

@@ -182,10 +182,9 @@ def test_each_form_says_where_its_weights_come_from() -> None:
 
 
 def test_the_page_on_encoders_has_every_form_and_its_examples_are_names() -> None:
-    page = (ROOT / "docs" / "encoders.md").read_text()
-    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
-    examples = {row[0].strip("|` "): row[1] for row in rows if row[0].strip("|` ") in {e.form for e in ENCODERS}}
-    assert set(examples) == {e.form for e in ENCODERS}
-    for example in examples.values():
-        for name in re.findall(r"`([^` ]+)[^`]*`", example):
+    table, _, _ = (ROOT / "docs" / "encoders.md").read_text().partition("## Two towers")
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    assert {row[0].strip("`") for row in rows} == {e.form for e in ENCODERS}
+    for row in rows:
+        for name in re.findall(r"`([^` ]+)[^`]*`", row[1]):
             assert parse(name).full == name

@@ -11,6 +11,8 @@ from PIL import Image
 from cache.errors import UsageError
 from stages.extract.built import EncoderChoice
 from stages.extract.encoders import CPU_SLICE, Encoder, digest_of_weights, load_encoder
+from stages.extract.params import Precision
+from tests.stages.extract.conftest import choice_of
 
 TEXTS = ["a dog", "two children on a swing", "snow", "a very long caption about a dog on a meadow in the snow"]
 
@@ -83,16 +85,19 @@ def test_joint_tokens_are_the_towers_own_where_nothing_is_joint(tiny: Encoder) -
     assert [tiny.kind_of(kind) for kind in ("none", "joint", "raw")] == ["none", "joint", "raw"]
 
 
-def test_bf16_stays_close(tiny_folder: Any, tiny: Encoder) -> None:
-    half = load_encoder(EncoderChoice(f"local-dir:{tiny_folder}", None, None, "cpu", "bf16", tiny_folder, False))
-    assert half.digest == tiny.digest
+@pytest.mark.parametrize(("precision", "least"), [("bf16", 0.999), ("fp16", 0.9999)])
+def test_less_precision_stays_close(lite0: Encoder, precision: Precision, least: float) -> None:
+    """The families of open_clip are asked the same in test_families.py."""
+    half = load_encoder(replace(choice_of("lite0-minilm"), precision=precision))
+    noise = list(torch.randn(3, 3, 224, 224, generator=torch.Generator().manual_seed(0)))
+    assert half.digest == lite0.digest
     for a, b in (
-        (half.encode_texts(TEXTS, "joint"), tiny.encode_texts(TEXTS, "joint")),
-        (half.encode_images(pixels(3), "joint"), tiny.encode_images(pixels(3), "joint")),
+        (half.encode_texts(TEXTS, "joint"), lite0.encode_texts(TEXTS, "joint")),
+        (half.encode_images(noise, "joint"), lite0.encode_images(noise, "joint")),
     ):
         assert a.pooled.dtype == np.float32
         cosines = (a.pooled * b.pooled).sum(1) / np.linalg.norm(a.pooled, axis=1) / np.linalg.norm(b.pooled, axis=1)
-        assert cosines.min() > 0.999
+        assert cosines.min() > least
         assert not np.array_equal(a.pooled, b.pooled)
 
 

@@ -20,6 +20,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from stages.extract.built import quietly
 from stages.extract.encoders import Encoder, load_encoder
+from stages.extract.params import Precision
 from stages.extract.towers import TowerOut
 from tests.stages.extract.conftest import choice_of, write_model
 
@@ -337,3 +338,21 @@ def test_siglip_sees_its_padding(load: Any) -> None:
     assert made.n_tokens.tolist() == [3, 2]
     assert made.tokens is not None
     assert close(made.tokens[:3], encoder.text.run(texts.ids).tokens[0, :3])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_less_precision_says_nearly_the_same(both: Both, precision: Precision) -> None:
+    less = load_encoder(replace(choice_of(both.encoder.name), precision=precision))
+    assert (less.digest, less.pooling) == (both.encoder.digest, both.encoder.pooling)
+    pixels = list(both.pixels)
+    for near, exact in (
+        (less.encode_images(pixels, "joint"), both.encoder.encode_images(pixels, "joint")),
+        (less.encode_texts(TEXTS, "joint"), both.encoder.encode_texts(TEXTS, "joint")),
+    ):
+        assert likeness(near.pooled, exact.pooled) > 0.999
+        assert likeness(near.tokens, exact.tokens) > 0.99
+
+
+def likeness(a: Any, b: Any) -> float:
+    """The lowest cosine of rows that belong together."""
+    return float(torch.cosine_similarity(torch.from_numpy(a), torch.from_numpy(b), dim=-1).min())

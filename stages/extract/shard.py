@@ -100,9 +100,18 @@ def extract_shards(
     the shard (rows_per_shard x tokens x width) and a few batches, whatever the size of the dataset.
     """
     jobs = (job for task in tasks for job in _jobs(encoder, task))
+    ahead = ahead_of(encoder.device.type, lanes)
     with _single_cores(encoder.device.type == "cpu"):
-        for task, pieces in groupby(_overlapped(jobs, partial(_encode, encoder), lanes), key=lambda p: p.task):
+        for task, pieces in groupby(_overlapped(jobs, partial(_encode, encoder), lanes, ahead), key=lambda p: p.task):
             yield _write(encoder, task, list(_heard(pieces, on_piece)))
+
+
+def ahead_of(device: str, lanes: int) -> int:
+    """How many batches are under way at once: some more than lanes, or on a GPU than cores.
+
+    There every core reads, and what is ready keeps the GPU busy while a shard is written.
+    """
+    return lanes + max(2, lanes // 2) if device == "cpu" else joblib.cpu_count() + 2
 
 
 def _heard(pieces: Iterable[Piece], on_piece: Callable[[Piece], None]) -> Iterator[Piece]:
@@ -127,11 +136,10 @@ def _single_cores(wanted: bool) -> Iterator[None]:
 Job = Callable[[], Loaded]
 
 
-def _overlapped(jobs: Iterator[Job], encode: Callable[[Loaded], Piece], lanes: int) -> Iterator[Piece]:
-    """Run jobs (reading) and `encode` in threads; the results in order, a few batches ahead of who asks for them."""
-    ahead = lanes + max(2, lanes // 2)
+def _overlapped(jobs: Iterator[Job], encode: Callable[[Loaded], Piece], lanes: int, ahead: int) -> Iterator[Piece]:
+    """Run jobs (reading) and `encode` in threads; the results in order, `ahead` batches before who asks for them."""
     readers = ThreadPoolExecutor(
-        max(lanes, min(8, joblib.cpu_count())), initializer=torch.set_num_threads, initargs=(1,)
+        max(lanes, min(ahead, joblib.cpu_count())), initializer=torch.set_num_threads, initargs=(1,)
     )
     workers = ThreadPoolExecutor(lanes, initializer=_begin_lane, initargs=(torch.get_num_threads(),))
     waiting: deque[Future[Piece]] = deque()

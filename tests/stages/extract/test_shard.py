@@ -132,7 +132,7 @@ def test_reading_goes_on_while_the_model_runs() -> None:
         seen.append(second_read.wait(10))
         return loaded
 
-    assert list(shard._overlapped(jobs(), encode, 1)) == ["first", "second"]
+    assert list(shard._overlapped(jobs(), encode, 1, 3)) == ["first", "second"]
     assert seen == [True, True]
 
 
@@ -145,8 +145,26 @@ def test_reading_never_runs_far_ahead() -> None:
             asked += 1
             yield lambda i=i: i
 
-    for given in shard._overlapped(jobs(), lambda loaded: loaded, 2):
+    for given in shard._overlapped(jobs(), lambda loaded: loaded, 2, 4):
         assert asked - given <= 6
+
+
+def test_every_core_reads_for_one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch is read only once three more are being read beside it."""
+    monkeypatch.setattr(shard.joblib, "cpu_count", lambda: 4)
+    together = threading.Barrier(4)
+
+    def jobs() -> Iterator[Any]:
+        for i in range(8):
+            yield lambda i=i: (together.wait(10), i)[1]
+
+    assert list(shard._overlapped(jobs(), lambda loaded: loaded, 1, shard.ahead_of("cuda", 1))) == list(range(8))
+
+
+def test_so_many_batches_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard.joblib, "cpu_count", lambda: 16)
+    assert [shard.ahead_of("cpu", lanes) for lanes in (1, 2, 16)] == [3, 4, 24]
+    assert shard.ahead_of("cuda", 1) == 18
 
 
 def test_every_batch_is_heard_of(tiny: Encoder, task: Task, texts: Task) -> None:

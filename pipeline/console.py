@@ -129,7 +129,7 @@ def _short(rate: float) -> str:
 
 def clock(seconds: float) -> str:
     """A time for a person: `42 s`, `3:07` minutes, `12:03:07` hours."""
-    whole = round(seconds)
+    whole = max(0, round(seconds))  # a clock may have been set back
     minutes, rest = divmod(whole, 60)
     if not minutes:
         return f"{whole} s"

@@ -1,0 +1,106 @@
+"""What grows with the number of rows and parts: memory of the plan, bytes of the index, the time of one record."""
+
+from __future__ import annotations
+
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from bench.row import seconds
+from cache import shards
+from cache.features import INDEX, PART_NAME, file_names
+from cache.files import digest_file, write_table
+from cache.manifest import Manifest
+from cache.shards import ShardLine
+from stages.extract.plan import rows_digest, rows_of
+
+PARTS = (1_000, 10_000)
+PAIRS = 20_000
+INDEX_ROWS = 1_000_000
+HASHED = 1 << 28  # bytes
+ROUNDS = 5
+CAPTION = "a brown dog runs across the wet grass behind a small red ball"
+
+
+def measure() -> dict[str, float]:
+    """Bytes and seconds a part, a row, a pair: see the names."""
+    with tempfile.TemporaryDirectory() as name:
+        few, many = (_recording(Path(name) / "features" / str(parts), parts) for parts in PARTS)
+        each = (many["seconds"] - few["seconds"]) / (PARTS[1] - PARTS[0])
+        return {
+            "record_seconds": max(few["seconds"] - each * PARTS[0], 0.0),
+            "record_seconds_a_part": each,
+            "line_bytes": many["bytes"] / PARTS[1],
+            "about_bytes_a_part": many["about"] / PARTS[1],
+            "index_bytes_a_row": _index_bytes(Path(name)) / INDEX_ROWS,
+            "digest_bytes_a_second": _digest_rate(Path(name)),
+            **_plan_bytes(),
+        }
+
+
+def _recording(folder: Path, parts: int) -> dict[str, float]:
+    """Seconds to record one more small file where so many parts are recorded, and the bytes of the two files that
+    grow with them."""
+    shards.begin(folder, {"rows": "image"}, file_names(parts))
+    lines = [ShardLine(PART_NAME(i), 1024, 50_000_000 + i, f"{i:032x}") for i in range(parts)]
+    shards._write_record(folder, {**shards.recorded(folder), **{line.name: line for line in lines}})
+
+    def record() -> None:
+        finished = shards.temporary(folder)
+        finished.write_bytes(b"part")
+        shards.record(folder, finished, PART_NAME(0), 1)
+
+    best = min(seconds(record) for _ in range(ROUNDS))
+    sizes = [(folder / name).stat().st_size for name in (shards.RECORD, shards.ABOUT)]
+    return {"seconds": best, "bytes": sizes[0], "about": sizes[1]}
+
+
+def _index_bytes(folder: Path) -> int:
+    """The size of index.parquet for texts of other lengths, an id of 16 random hex digits each."""
+    draw = np.random.default_rng(0)
+    numbers = np.arange(INDEX_ROWS, dtype=np.int32)
+    columns = {
+        "id": pa.array([draw.bytes(8).hex() for _ in range(INDEX_ROWS)]),
+        "caption": np.zeros(INDEX_ROWS, np.int32),
+        "n_tokens": draw.integers(8, 20, INDEX_ROWS, np.int32),
+        "truncated": np.zeros(INDEX_ROWS, np.bool_),
+        "part": numbers // 1024,
+        "row": numbers % 1024,
+    }
+    write_table(folder / INDEX, pa.table(columns), {"format": str(shards.FORMAT)})
+    return (folder / INDEX).stat().st_size
+
+
+def _digest_rate(folder: Path) -> float:
+    """Bytes a second of xxh3-128 over a file that lies in memory."""
+    (folder / "bytes").write_bytes(np.random.default_rng(0).bytes(HASHED))
+    return HASHED / min(seconds(lambda: digest_file(folder / "bytes")) for _ in range(ROUNDS))
+
+
+def _plan_bytes() -> dict[str, float]:
+    """Python memory of planning an extraction, a pair with one caption: what stays, and the most there is at once."""
+    tracemalloc.start()
+    manifest = _pairs()
+    rows = rows_of(manifest, ["a photo of a {}"])
+    for some in rows.values():
+        rows_digest(some)
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return {"plan_bytes_a_pair": kept / PAIRS, "plan_peak_bytes_a_pair": most / PAIRS}
+
+
+def _pairs() -> Manifest:
+    return Manifest(
+        name="pairs",
+        root="data/raw/pairs",
+        ids=[f"{i:016x}" for i in range(PAIRS)],
+        images=[f"images/{i % 1000:03d}/{i:016x}.jpg" for i in range(PAIRS)],
+        texts=[[f"{CAPTION} {i}"] for i in range(PAIRS)],
+        labels=[["dog"] for _ in range(PAIRS)],
+        splits=[None] * PAIRS,
+        bytes=[50_000 + i for i in range(PAIRS)],
+        xxh3=[f"{i:032x}" for i in range(PAIRS)],
+    )

@@ -1,0 +1,94 @@
+"""docs/scale.md says what the format's bytes and the measured rates give."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import growth, scale
+from cache.features import Part, write_part
+
+FACTS = {
+    "record_seconds": 0.001,
+    "record_seconds_a_part": 1e-5,
+    "line_bytes": 140.0,
+    "about_bytes_a_part": 19.0,
+    "index_bytes_a_row": 10.0,
+    "digest_bytes_a_second": 16e9,
+    "plan_bytes_a_pair": 600.0,
+    "plan_peak_bytes_a_pair": 900.0,
+}
+
+
+def results(facts: dict[str, Any], **rates: float) -> dict[str, Any]:
+    rows = [{"name": f"ViT-B-32, {name.replace('_', ' alone, ')}", "ours": rate} for name, rate in rates.items()]
+    return {"machine": {"cores": 2, "chip": "a chip"}, "rows": rows, "facts": facts}
+
+
+def cells(page: str, start: str) -> list[str]:
+    (found,) = [told for told in page.splitlines() if told.startswith(start)]
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def test_hours_and_bytes_are_those_of_the_rates_and_the_format() -> None:
+    page = scale.page(results({"scale": FACTS}, images_fp32=20.0, texts_fp32=100.0, images_bf16=40.0, texts_bf16=200.0))
+    assert scale.NOT_MEASURED not in page
+    assert cells(page, "| fp32 | 20 | 100 | 1")[4:] == ["17 h", "16,667 h"]
+    assert cells(page, "| bf16 | 40 | 200 | 5")[4:] == ["14 h", "13,889 h"]
+    assert cells(page, "| ViT-B/32 | joint")[2:] == ["55,321", "17,441", "72.8 GB", "72.8 TB"]
+    assert cells(page, "| 10,000,000 | 1,024")[2:] == ["9,766", "56.6 MB", "100 MB", "1.37 MB", "8 min"]
+    assert cells(page, "| 1,000,000,000 | 1,024")[2:] == ["976,563", "56.6 MB", "10 GB", "137 MB", "55 days"]
+    assert "600 bytes a pair with one caption, 900 at most" in page
+    assert "A million pairs take 0.6 GB, a billion 600 GB" in page
+
+
+def test_what_was_not_measured_is_said_to_be_so() -> None:
+    page = scale.page(results({}, images_fp32=20.0))
+    told = cells(page, f"| fp32 | 20 | {scale.NOT_MEASURED} | 1")
+    assert told[4:] == [scale.NOT_MEASURED] * 2
+    assert cells(page, "| 10,000,000 | 1,024")[4:] == [scale.NOT_MEASURED] * 3
+    assert f"that costs {scale.NOT_MEASURED} ms" in page
+
+
+@pytest.mark.parametrize("tokens", scale.KINDS)
+@pytest.mark.parametrize("side", ["image", "text"])
+def test_bytes_a_row_are_those_of_a_part(tmp_path: Path, side: scale.Side, tokens: str) -> None:
+    n, shape = 200, scale.ENCODERS[0]
+    width = {"none": None, "joint": shape.joint, "raw": shape.raw[side]}[tokens]
+    of_a_row = shape.tokens[side]
+    size = (n, of_a_row, width) if side == "image" else (n * of_a_row, width)
+    part = Part(
+        ids=[f"{i:016x}" for i in range(n)],
+        captions=np.zeros(n, np.int32),
+        n_tokens=np.full(n, of_a_row, np.int32),
+        truncated=np.zeros(n, np.bool_),
+        tokens=None if width is None else np.zeros(size, np.float16),
+        offsets=np.arange(n + 1) * of_a_row if width and side == "text" else None,
+        pooled=np.zeros((n, shape.joint), np.float32),
+        pooled_raw=np.zeros((n, shape.raw[side]), np.float32),
+    )
+    write_part(tmp_path / "part", part)
+    beside = (tmp_path / "part").stat().st_size - n * scale.bytes_a_row(shape, side, tokens)
+    assert 0 <= beside < 8192  # the layout, once a file
+
+
+def test_the_page_names_nothing_that_it_is_not_given() -> None:
+    text = scale.TEMPLATE.read_text(encoding="utf-8")
+    page = scale.page(results({"scale": FACTS}))
+    assert not re.findall(r"\{\w+\}", page)
+    assert len(re.findall(r"\{\w+\}", text)) > 15
+
+
+def test_growth_measures_every_value_that_the_page_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "PARTS", (10, 200))
+    monkeypatch.setattr(growth, "PAIRS", 300)
+    monkeypatch.setattr(growth, "INDEX_ROWS", 2000)
+    monkeypatch.setattr(growth, "HASHED", 1 << 16)
+    measured = growth.measure()
+    assert set(measured) == set(FACTS)
+    assert 130 < measured["line_bytes"] < 150
+    assert 200 < measured["plan_bytes_a_pair"] <= measured["plan_peak_bytes_a_pair"] < 3000

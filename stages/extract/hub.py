@@ -9,9 +9,10 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from cache.errors import MissingError
+from cache.errors import MissingError, UsageError
 
 PATIENCE = 5.0  # seconds until the hub counts as unreachable
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tiktoken")
@@ -61,7 +62,12 @@ def require_tokenizer(encoder: str, folder: Path) -> None:
 
 
 def _kept(repository: str, name: str) -> Path | None:
-    found = try_to_load_from_cache(repository, name)
+    try:
+        found = try_to_load_from_cache(repository, name)
+    except HFValidationError as error:
+        raise UsageError(
+            f"'{repository}' cannot be a repository of the hub; write <owner>/<repository>, or a folder as ./folder"
+        ) from error
     return Path(found) if isinstance(found, str) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,7 @@ import open_clip
 from open_clip.factory import load_checkpoint
 from open_clip.transform import merge_preprocess_dict
 
-from cache.errors import MissingError, UsageError, UserError, nearest
-from cache.files import read_json
+from cache.errors import MissingError, UsageError, UserError, nearest, one_line
 from stages.extract import hub
 from stages.extract.built import Built, EncoderChoice, library_config, quietly
 from stages.extract.checkpoints import is_torchscript, reading
@@ -56,14 +56,28 @@ def build_from_folder(name: EncoderName, choice: EncoderChoice) -> Built:
         raise MissingError(f"{folder}: no {CONFIG} in this folder; give the folder of an open_clip model")
     checkpoint = _present(choice.weights) or _checkpoint_in(folder)
     schema = f"local-dir:{folder}"
-    config = read_json(folder / CONFIG)
+    config = _config_in(folder)
     _require_texts_files(name, folder, config["model_cfg"]["text_cfg"])
     preprocess = config.get("preprocess_cfg", {})
-    model = _create(schema, preprocess)
+    try:
+        model = _create(schema, preprocess)
+    except Exception as error:  # open_clip checks nothing of what a configuration says
+        raise UserError(f"{folder / CONFIG}: open_clip cannot build this model ({one_line(error)[:160]})") from error
     _fill(model, name, checkpoint, choice.allow_pickle)
     with quietly():
         tokenizer = open_clip.get_tokenizer(schema)
     return _built(model, tokenizer, config["model_cfg"], preprocess)
+
+
+def _config_in(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+        fits = isinstance(config["model_cfg"]["text_cfg"], dict) and isinstance(config["model_cfg"]["vision_cfg"], dict)
+    except (ValueError, KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise UserError(f"{folder / CONFIG}: not the configuration of an open_clip model; fetch it again")
+    return config
 
 
 def _checkpoint_in(folder: Path) -> Path:

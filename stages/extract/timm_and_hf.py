@@ -152,7 +152,7 @@ def _recipe_of_folder(encoder: str, folder: Path, random: bool) -> Recipe:
         raise UserError(
             f"{folder / CONFIG}: not what timm saves ({one_line(error)}); give a timm model's own"
         ) from error
-    if not timm.is_model(architecture):
+    if not isinstance(architecture, str) or not timm.is_model(architecture):
         raise UserError(f"{folder / CONFIG}: timm has no architecture '{architecture}'; give a timm model's own")
     return Recipe(architecture, args, record, None if random else _in_folder(folder, encoder))
 
@@ -178,7 +178,10 @@ def _in_folder(folder: Path, encoder: str) -> Path:
 def _image_tower(recipe: Recipe, allow_pickle: bool) -> tuple[ImageTower, dict[str, Any]]:
     """The tower and what makes its pixels, as timm resolves it from the record of the weights."""
     if recipe.checkpoint is None:
-        trunk = _trunk(recipe, None)
+        try:
+            trunk = _trunk(recipe, None)
+        except Exception as error:  # a folder's record may say anything
+            raise UserError(f"timm cannot build this {recipe.architecture} ({one_line(error)[:160]})") from error
     else:
         what = f"a checkpoint of {recipe.architecture}"
         tensors = read_tensors(recipe.checkpoint, what, allow_pickle)

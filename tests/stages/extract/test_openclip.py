@@ -359,3 +359,26 @@ def test_a_folder_whose_texts_need_another_library_is_told_what_it_lacks(tmp_pat
     text["hf_model_name"] = "roberta-base"
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     assert "its files of https://huggingface.co/roberta-base are not on this machine" in said_of(name)
+
+
+@pytest.mark.parametrize("written", ["[]", "{", "{}", '{"model_cfg": {"text_cfg": {}}}'])
+def test_a_configuration_that_is_none_is_one_line(tmp_path: Path, written: str) -> None:
+    (tmp_path / "open_clip_config.json").write_text(written)
+    (tmp_path / "open_clip_model.safetensors").write_bytes(b"")
+    assert said_of(f"local-dir:{tmp_path}") == (
+        f"{tmp_path}/open_clip_config.json: not the configuration of an open_clip model; fetch it again"
+    )
+
+
+def test_a_configuration_that_builds_nothing_is_one_line(tmp_path: Path) -> None:
+    config = {"model_cfg": {**TINY, "vision_cfg": {"width": "wide"}}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    (tmp_path / "open_clip_model.safetensors").write_bytes(b"")
+    assert said_of(f"local-dir:{tmp_path}").startswith(
+        f"{tmp_path}/open_clip_config.json: open_clip cannot build this model ("
+    )
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b/c", ".."])
+def test_what_is_no_repository_of_the_hub_is_one_line(name: str) -> None:
+    assert said_of(f"hf-hub:{name}").startswith(f"'{name}' cannot be a repository of the hub; write <owner>/")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -458,3 +459,45 @@ def test_the_extract_stage_runs_on_two_towers(toys: Toys, images: Path, texts: P
     assert {cache.rows_kind: cache.pooled().shape[1] for cache in caches} == {"image": 96, "text": 24, "name": 24}
     seen = both.encode_images([Image.open(toys.root / "000.jpg")], "none").pooled
     assert np.allclose(caches[0].pooled()[0], seen[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[]",
+        "{",
+        "{}",
+        '{"architecture": 3}',
+        '{"architecture": "no_such"}',
+        '{"architecture": "test_resnet", "pretrained_cfg": {"nope": 1}}',
+        '{"architecture": "test_resnet", "model_args": {"nope": 1}, "pretrained_cfg": {}}',
+        '{"architecture": "test_resnet", "model_args": {"in_chans": 1}, "pretrained_cfg": {}}',
+    ],
+)
+def test_a_configuration_that_says_anything_else_is_one_line(
+    images: Path, texts: Path, tmp_path: Path, written: str
+) -> None:
+    picture_side, text_side = shutil.copytree(images, tmp_path / "i"), shutil.copytree(texts, tmp_path / "t")
+    for folder in (picture_side, text_side):
+        (folder / "config.json").write_text(written)
+    for name in (f"{picture_side}+{texts}", f"{picture_side}/none+{texts}", f"{images}+{text_side}"):
+        assert said_of(f"towers:{name}")
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b/c", "a/b/c/none"])
+def test_what_is_no_name_of_the_hub_is_one_line(name: str) -> None:
+    assert said_of(f"towers:test_resnet/none+{name}") == (
+        f"'{name.removesuffix('/none')}' cannot be a repository of the hub; write <owner>/<repository>, or a folder as "
+        "./folder"
+    )
+
+
+@pytest.mark.usefixtures("offline")
+def test_offline_every_weights_of_timm_are_one_line_that_names_a_file(texts: Path) -> None:
+    """The whole list, without building a model."""
+    names = timm.list_models(pretrained=True)
+    assert len(names) > 1000
+    for name in names:
+        with pytest.raises(MissingError) as caught:
+            timm_and_hf.build(parse(f"towers:{name}+{texts}"), choice_of(""))
+        assert re.search(r" fetch (config\.json and model\.safetensors|https?://\S+) (there )?into ", str(caught.value))

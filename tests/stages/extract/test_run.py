@@ -253,6 +253,19 @@ def test_whoever_waited_finds_the_work_done(toys: Toys, monkeypatch: pytest.Monk
     assert bytes_of(toys.params.store) == before
 
 
+def test_what_a_dead_worker_left_is_no_part_of_the_cache(toys: Toys, told: Recorder) -> None:
+    def die(_what: str) -> None:
+        for folder in (toys.params.store / "features").iterdir():
+            if not shards.is_whole(folder):
+                (folder / "tmp-1-dead").write_bytes(b"half a shard")
+
+    clean = toys.into("clean")
+    run(clean)
+    told.on_advance = die
+    run(toys.params)
+    assert bytes_of(toys.params.store) == bytes_of(clean.store)
+
+
 def test_damage_is_named_and_never_written_over(toys: Toys) -> None:
     run(toys.params)
     part = folder_of(toys.params.store, "features", read_ledger(toys.params.ledger).keys[0].key) / "part-00001.h5"

@@ -33,7 +33,7 @@ from pipeline.forecast import forecast
 from pipeline.setting import Setting
 from pipeline.tables import Row, sized
 from stages.extract.params import Precision
-from stages.extract.registry import RANDOM, parse
+from stages.extract.registry import RANDOM, parse, towers_of
 
 State = Literal["ok", "warning", "fault"]
 PROJECT = "fewshot-crossmodal-retrieval"
@@ -380,8 +380,11 @@ def _asked(address: str) -> int:
 
 def _needs_hub(setting: Setting) -> bool:
     name = parse(setting.params.encoder)
+    if name.kind == "towers":  # random weights still want the configuration of a text tower
+        image, text = towers_of(name, setting.places.home)
+        return not (image.folder or image.random) or not text.folder
     fetched = name.kind == "open_clip" and name.tag not in (None, RANDOM)
-    return (fetched or name.kind in ("hf-hub", "towers")) and not setting.params.extract.weights
+    return (fetched or name.kind == "hf-hub") and not setting.params.extract.weights
 
 
 def _dvc(root: Path) -> Line:

@@ -60,6 +60,15 @@ def _readable(path: Path) -> Ledger | None:
         return None
 
 
+def datasets_by_key(root: Path) -> dict[str, str]:
+    """The dataset, or datasets, of each key that a ledger of features names."""
+    named: dict[str, list[str]] = {}
+    for origin in origins(root):
+        for key in origin.ledger.keys:
+            named.setdefault(key.key, []).append(str(origin.ledger.about["dataset"]))
+    return {key: ", ".join(dict.fromkeys(names)) for key, names in named.items()}
+
+
 def origins_of(root: Path, key: str) -> list[Origin]:
     """The ledgers that name a key, those of the prompt first."""
     return [origin for origin in origins(root) if any(named.key == key for named in origin.ledger.keys)]

@@ -135,13 +135,13 @@ def half_width(values: list[float]) -> float | None:
     return None if interval is None else (interval[1] - interval[0]) / 2
 
 
-def entry_rows(store: Path) -> list[Row]:
-    """Every key in the store: kind, what it holds, files, megabytes."""
+def entry_rows(store: Path, datasets: Mapping[str, str]) -> list[Row]:
+    """Every key in the store: kind, what it holds, of which dataset where a ledger of features says so, files, size."""
     folders = sorted(path for path in store.glob("*/*") if (path / "cache.json").is_file())
-    return [entry_row(folder) for folder in folders]
+    return [entry_row(folder, datasets.get(folder.name, "")) for folder in folders]
 
 
-def entry_row(folder: Path) -> Row:
+def entry_row(folder: Path, dataset: str) -> Row:
     """One key of the store as a row."""
     about = read_json(folder / "cache.json")
     content = about.get("content", {})
@@ -150,6 +150,7 @@ def entry_row(folder: Path) -> Row:
         "kind": folder.parent.name,
         "key": folder.name,
         "what": " ".join(str(part) for part in what if part is not None),
+        "dataset": dataset,
         "files": len(about["files"]),
         "MB": folder_bytes(folder) / 1e6,
     }

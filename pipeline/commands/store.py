@@ -34,14 +34,19 @@ def register(app: typer.Typer) -> None:
 
 def info(setting: Setting, key: Key = None, thumbnails: Thumbnails = None, as_json: AsJson = False) -> None:
     """What the store holds, or what one key is; --thumbnails draws the pictures of a key, or of the present dataset."""
-    from pipeline.tables import entry_rows
-
     if thumbnails is not None:
         _draw_thumbnails(setting, key, thumbnails)
     elif key is None:
-        show(entry_rows(setting.places.store), as_json)
+        _list(setting, as_json)
     else:
         _explain(setting, key, as_json)
+
+
+def _list(setting: Setting, as_json: bool) -> None:
+    from pipeline.origin import datasets_by_key
+    from pipeline.tables import entry_rows
+
+    show(entry_rows(setting.places.store, datasets_by_key(setting.places.root)), as_json)
 
 
 def _draw_thumbnails(setting: Setting, key: str | None, target: Path) -> None:

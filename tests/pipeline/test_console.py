@@ -122,12 +122,12 @@ TERMINAL = """
 import time
 from pipeline.console import ConsoleReporter
 reporter = ConsoleReporter()
-reporter.start("openmoji images", 100000, done=50000)
+reporter.start("flickr8k-core20 images", 1000000, done=512000)
 for _ in range(4):
-    reporter.advance("openmoji images", 64, 9.1, 1)
+    reporter.advance("flickr8k-core20 images", 64, 9.1, 1)
     time.sleep(0.15)
 reporter.warn("a [red] remark")
-reporter.finish("openmoji images")
+reporter.finish("flickr8k-core20 images")
 """
 
 
@@ -150,9 +150,9 @@ def at_a_terminal(code: str, width: int) -> list[str]:
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_terminal_shows_rates_time_left_and_failures_on_one_line(width: int) -> None:
     lines = at_a_terminal(TERMINAL, width)
-    bars = [line for line in lines if line.startswith("openmoji images")]
+    bars = [line for line in lines if line.startswith("flickr8k-core20 images")]
     assert max(map(len, bars)) <= width
-    assert re.search(r"━ +50256/100000 \d+/s, [\d.]+ MB/s, 4 failed [\d:]+( s)? left", bars[-1]), bars[-1]
+    assert re.search(r"━ +512256/1000000 \d+/s, [\d.]+ MB/s, 4 failed [\d:]+( s)? left", bars[-1]), bars[-1]
     assert "warning: a [red] remark" in lines
 
 

@@ -96,9 +96,16 @@ def test_a_hub_that_does_not_answer_is_a_warning(folder: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("encoder", "weights", "needed"),
-    [("ViT-B-32/openai", None, True), ("ViT-B-32/none", None, False), ("ViT-B-32", "x.pt", False),
-     ("hf-hub:a/b", None, True), ("lite0-minilm", None, False)],
-)  # fmt: skip
+    [
+        ("ViT-B-32/openai", None, True),
+        ("ViT-B-32/none", None, False),
+        ("ViT-B-32", "x.pt", False),
+        ("hf-hub:a/b", None, True),
+        ("towers:resnet18/none+./bert", None, False),
+        ("towers:resnet18+./bert", None, True),
+        ("lite0-minilm", None, False),
+    ],
+)
 def test_which_encoders_need_the_hub(folder: Path, encoder: str, weights: str | None, needed: bool) -> None:
     assert doctor._needs_hub(setting_of(folder, encoder=encoder, **{"extract.weights": weights})) is needed
 

@@ -48,6 +48,12 @@ def test_the_card_of_pictures_says_what_a_person_wants_to_know(folder: Path) -> 
     assert lines["key"].strip() == key_of(folder, "image")
 
 
+def test_the_list_of_keys_says_of_which_dataset_they_are(folder: Path) -> None:
+    rows = json.loads(pipeline(folder, "info", "--json").stdout)
+    assert {row["dataset"] for row in rows} == {"table"}
+    assert {row["what"] for row in rows} == {f"lite0-minilm {kind}" for kind in ("image", "text", "name")}
+
+
 def test_the_card_of_texts_has_bars_that_add_up(folder: Path) -> None:
     printed = card(folder, "text")
     assert "40 texts of table" in printed

@@ -31,6 +31,8 @@ from cache.features import FeatureCache
 from cache.verify import keys_in, verify_store
 from pipeline.console import guarded
 from proof.conditions import (
+    child_of,
+    may_mount,
     mount_small_disk,
     obeying_modes,
     one_encoder,
@@ -227,20 +229,11 @@ def _copy(clean: Clean) -> Iterator[ExtractParams]:
 def killed(clean: Clean, at: int) -> list[str]:
     """A child dies at a step."""
     with _copy(clean) as params:
-        child = _fork(_dying, params, at)
+        child = child_of(_dying, params, at)
         child.join()
         wrong = [] if child.exitcode == DEATH else [f"the child ended with {child.exitcode}"]
         wrong += wrong_at_once(params.store, clean, clean.recorded["steps"][at])
         return wrong + wrong_in_the_end(params, clean)
-
-
-def _fork(target: Callable[..., None], *args: Any) -> Any:
-    """A child from a server that has torch in memory already."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "proof.commits"])
-    child = context.Process(target=target, args=args)
-    child.start()
-    return child
 
 
 def _dying(params: ExtractParams, at: int) -> None:
@@ -273,7 +266,7 @@ def filled(clean: Clean, limits: str) -> list[str]:
     """The disk has room for so many pages, or files."""
     with _copy(clean) as params:
         ours, theirs = get_context("forkserver").Pipe()
-        child = _fork(_on_a_small_disk, params, clean, limits, theirs)
+        child = child_of(_on_a_small_disk, params, clean, limits, theirs)
         theirs.close()
         child.join()
         return list(ours.recv()) if ours.poll() else [f"the child ended with {child.exitcode}"]
@@ -295,21 +288,6 @@ def limits_of(clean: Clean) -> Iterable[str]:
     pages = sum(-(-len(data) // PAGE) for data in clean.files.values())
     yield from (f"size={PAGE * n}" for n in range(1, pages))
     yield from (f"nr_inodes={n}" for n in range(2, len(clean.files)))
-
-
-def may_mount() -> str | None:
-    """Why this system lets nobody but its owner mount a disk; None where it does."""
-    ours, theirs = get_context("forkserver").Pipe()
-    child = _fork(_try_to_mount, theirs)
-    child.join()
-    return str(ours.recv()) if ours.poll() else None
-
-
-def _try_to_mount(answer: Connection) -> None:
-    try:
-        private_mounts()
-    except OSError as error:
-        answer.send(str(error))
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def map_arrays(path: Path) -> dict[str, Array]:
 def _mapped(path: Path) -> Array:
     """All bytes of a file, mapped, and no handle kept: numpy's and Python's own mappings hold one each, so that a
     cache of a thousand parts would meet the usual limit on open files."""
-    with pa.memory_map(str(path)) as file:
+    with pa.memory_map(os.fsencode(path)) as file:
         return np.frombuffer(file.read_buffer(), np.uint8)
 
 

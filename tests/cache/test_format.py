@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from safetensors import safe_open
 
@@ -61,6 +63,43 @@ def test_a_cache_is_read_by_the_code_of_the_page_with_h5py_pyarrow_and_numpy_alo
         assert item == opened.ids[i]
         np.testing.assert_array_equal(pooled, opened.pooled()[i])
         np.testing.assert_array_equal(tokens, got[0])
+
+
+@pytest.mark.parametrize("rows", ["image", "text"])
+def test_plain_reads_at_the_offsets_give_the_values_in_the_types_of_the_page(tmp_path: Path, rows: RowKind) -> None:
+    """As a reader in another language would: a place, a number of bytes, little-endian, the last axis fastest."""
+    folder = features_folder(tmp_path, rows)
+    write_features(folder, rows)
+    codes = {"float16": "e", "float32": "f", "int32": "i", "int64": "q", "bool": "?"}
+    raw = (folder / "part-00000.h5").read_bytes()
+    with h5py.File(folder / "part-00000.h5") as file:
+        for data in file.values():
+            start, size = data.id.get_offset(), data.size * data.dtype.itemsize
+            if text := h5py.check_string_dtype(data.dtype):
+                pieces = [raw[start + i * text.length :][: text.length].rstrip(b"\0") for i in range(len(data))]
+                assert (text.encoding, pieces) == ("utf-8", data[()].tolist())
+                assert data.id.get_type().get_strpad() == h5py.h5t.STR_NULLPAD
+                continue
+            values = struct.unpack(f"<{data.size}{codes[data.dtype.name]}", raw[start : start + size])
+            assert list(values) == data[()].ravel().tolist()
+
+
+def test_a_bool_is_an_enumeration_of_a_byte(tmp_path: Path) -> None:
+    folder = features_folder(tmp_path, "image")
+    write_features(folder, "image")
+    with h5py.File(folder / "part-00000.h5") as file:
+        kind = file["truncated"].id.get_type()
+    assert (kind.get_size(), kind.enum_valueof(b"FALSE"), kind.enum_valueof(b"TRUE")) == (1, 0, 1)
+
+
+def test_the_index_has_the_types_and_the_parts_of_the_page(tmp_path: Path) -> None:
+    folder = features_folder(tmp_path, "image")
+    write_features(folder, "image")
+    file = pq.ParquetFile(folder / "index.parquet")
+    types = {field.name: str(field.type) for field in file.schema_arrow}
+    numbers = dict.fromkeys(["part", "row", "caption", "n_tokens"], "int32")
+    assert types == {**numbers, "truncated": "bool", "id": "string"}
+    assert {file.metadata.row_group(0).column(i).compression for i in range(len(types))} == {"ZSTD"}
 
 
 def matches(shape: tuple[int, ...], written: str) -> bool:

@@ -69,6 +69,22 @@ def test_a_mapping_is_read_only(tmp_path: Path) -> None:
         map_arrays(tmp_path / "a")["x"][0] = 2
 
 
+def test_a_name_that_is_no_utf8_is_mapped(tmp_path: Path) -> None:
+    folder = tmp_path / "caf\udce9 ünï"
+    folder.mkdir()
+    write_arrays(folder / "a", {"x": np.ones(3)})
+    assert map_arrays(folder / "a")["x"].tolist() == [1, 1, 1]
+
+
+def test_a_mapping_holds_no_open_file(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "a", {"x": np.ones(3)})
+    before = len(list(Path("/dev/fd").iterdir()))
+    mapped = map_arrays(tmp_path / "a")
+    assert len(list(Path("/dev/fd").iterdir())) == before
+    (tmp_path / "a").unlink()
+    assert mapped["x"].tolist() == [1, 1, 1]
+
+
 @given(st.lists(WORDS))
 def test_strings_survive(strings: list[str]) -> None:
     assert strings_of(text_array(strings)) == strings

@@ -81,7 +81,7 @@ def _lost(often: str, count: int) -> str:
 def _by_loky(choice: EncoderChoice, tasks: list[Task], workers: int, device: str) -> Iterator[Finished]:
     """The shards as they are finished."""
     lanes = lanes_of(device, workers)
-    with joblib.parallel_config(backend="loky"):
+    with joblib.parallel_config(backend="loky", initializer=begin_worker, initargs=(os.getpid(),)):
         parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
         yield from parallel(joblib.delayed(extract_one)(choice, task, lanes) for task in tasks)
 
@@ -159,6 +159,16 @@ def _ray_errors() -> Iterator[None]:
         raise UserError(
             f"extract: a worker of Ray failed ({one_line(error)[-300:]}); is it installed there?"
         ) from error
+
+
+def begin_worker(leader: int) -> None:
+    """What a worker of loky does first: it ends where its leader died while it was starting, which no signal tells.
+
+    Else it would do what is queued for nobody, and litter a folder that the next run has swept already.
+    """
+    _die_with_parent()
+    if os.getppid() != leader:
+        os._exit(1)
 
 
 def extract_one(choice: EncoderChoice, task: Task, lanes: int) -> Finished:

@@ -53,12 +53,8 @@ def prove(share: float) -> list[Proof]:
         alone, crewed = rounds(toys, 1, kills), rounds(toys, 2, crew_kills)
     again, standing = sum(r.again for r in alone + crewed), sum(r.standing for r in alone + crewed)
     return [
-        told("kill -9 at a random moment of `extract`: resumed to the very same bytes", kills, alone),
-        told(
-            "kill -9 of `extract --workers 2`: its workers die with it, resumed to the very same bytes",
-            crew_kills,
-            crewed,
-        ),
+        told("kill -9 of `extract` at a random moment: resumed to the very same bytes", kills, alone),
+        told("kill -9 of `extract --workers 2`: the same, and its workers die with it", crew_kills, crewed),
         Proof("parts recorded before one of these kills: none is computed again", standing, standing - again),
     ]
 

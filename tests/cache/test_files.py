@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -99,3 +100,14 @@ def test_a_missing_and_a_foreign_file_are_told_apart(tmp_path: Path, read: objec
     (tmp_path / "a").write_bytes(b"\xff\xfe no")
     with pytest.raises(DamagedError, match=r"a: .*; delete it and run the command that makes it"):
         read(tmp_path / "a")
+
+
+def test_an_error_of_the_system_names_the_file_that_was_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        files.write_bytes(tmp_path / "x.json", b"1")
+    assert caught.value.filename == str(tmp_path / "x.json")
+    assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ import pytest
 from cache import shards
 from cache.errors import DamagedError, MissingError, UserError
 from cache.features import PART_NAME, FeatureCache, write_part
+from cache.files import digest_file
 from cache.shards import ABOUT, RECORD
 from cache.store import KINDS_VERSION
 from tests.cache.build import begin_features, contents, features_folder, flip_bit, small_part, write_features
@@ -356,3 +357,116 @@ def test_a_folder_digest_is_that_of_its_files(folder: Path, tmp_path: Path) -> N
 def test_cache_json_says_all_that_decides_the_key_in_the_open(folder: Path) -> None:
     begin_features(folder, "text", 2)
     assert (folder / ABOUT).read_text() == (GOLDEN / "cache.json").read_text()
+
+
+@pytest.mark.parametrize("instead", ["folder", "dangling link", "loop"])
+def test_what_stands_in_a_files_place_is_named_dropped_and_made_again(
+    folder: Path, clean: dict[str, bytes], instead: str
+) -> None:
+    write_features(folder, "text")
+    part = folder / PART_NAME(1)
+    part.unlink()
+    if instead == "folder":
+        part.mkdir()
+        (part / "x").touch()
+    else:
+        part.symlink_to(part if instead == "loop" else folder / "nowhere")
+    (problem,) = shards.check(folder, hashes=True)
+    said = {"folder": "no file, ", "dangling link": "missing, ", "loop": "cannot be read (Too many levels of symbolic"}
+    assert problem.startswith(f"{part.name}: {said[instead]}")
+    assert not shards.is_whole(folder)
+    assert shards.repair(folder) == [part.name]
+    assert write_features(folder, "text") == [part.name]
+    assert contents(folder) == clean
+
+
+def test_a_part_moved_away_behind_a_link_is_read_there_and_a_repair_leaves_the_target(
+    folder: Path, tmp_path: Path
+) -> None:
+    write_features(folder, "text")
+    part, away = folder / PART_NAME(1), tmp_path / "away.h5"
+    part.rename(away)
+    part.symlink_to(away)
+    assert shards.check(folder, hashes=True) == []
+    flip_bit(away)
+    assert shards.repair(folder) == [part.name]
+    assert away.exists()
+    assert not part.is_symlink()
+
+
+def test_a_store_behind_a_link_is_the_same_store(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "store").symlink_to(tmp_path / "elsewhere")
+    write_features(folder, "text")
+    assert len(FeatureCache.open(folder)) == 7
+    assert shards.check(folder, hashes=True) == []
+
+
+def failing_to_read(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A disk that cannot read one file any more."""
+
+    def read(path: Path) -> str:
+        if path.name == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return digest_file(path)
+
+    monkeypatch.setattr("cache.shards.digest_file", read)
+
+
+@pytest.mark.parametrize("name", [PART_NAME(0), "index.parquet", ABOUT])
+def test_a_disk_that_cannot_read_a_file_is_a_finding_and_one_line(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_features(folder, "text")
+    failing_to_read(monkeypatch, name)
+    assert shards.check(folder, hashes=True) == [f"{name}: cannot be read (Input/output error)"]
+    with pytest.raises(DamagedError, match=r"cannot be read \(Input/output error\); run 'verify --repair'"):
+        shards.require_sound(folder)
+
+
+def test_a_record_that_cannot_be_read_is_told_and_nothing_is_dropped_for_it(
+    folder: Path, clean: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(_: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    write_features(folder, "text")
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", read)
+        assert shards.check(folder, hashes=True) == [f"{RECORD}: cannot be read (Input/output error)"]
+        with pytest.raises(UserError, match="mend that and run the same command again") as caught:
+            shards.repair(folder)
+        assert "\n" not in str(caught.value)
+        assert not shards.is_whole(folder)
+    assert contents(folder) == clean
+
+
+def test_a_second_line_for_a_file_is_damage(folder: Path) -> None:
+    write_features(folder, "text")
+    text = (folder / RECORD).read_bytes()
+    (folder / RECORD).write_bytes(text + text.splitlines(keepends=True)[3])
+    with pytest.raises(DamagedError, match="line 6 is damaged"):
+        shards.recorded(folder)
+
+
+def test_other_bytes_under_a_recorded_name_are_never_vouched_for_by_the_old_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_features(folder, "text")
+    for number in range(13):
+        finished = shards.temporary(folder)
+        write_part(finished, small_part("text", number + 1))
+        with monkeypatch.context() as patch:
+            patch.setattr(shards, "step", die_at(number))
+            in_child(lambda finished=finished: shards.record(folder, finished, PART_NAME(0), 4))  # type: ignore[misc]
+        assert [p for p in shards.check(folder, hashes=True) if not p.startswith("tmp-")] == []
+
+
+def test_the_same_bytes_under_a_recorded_name_are_not_written_again(folder: Path) -> None:
+    write_features(folder, "text")
+    before = (folder / PART_NAME(0)).stat().st_ino
+    finished = shards.temporary(folder)
+    write_part(finished, small_part("text", 0))
+    shards.record(folder, finished, PART_NAME(0), 4)
+    assert (folder / PART_NAME(0)).stat().st_ino == before
+    assert not finished.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.errors import BusyError, DamagedError, MissingError
+from cache.errors import BusyError, DamagedError, MissingError, UserError
 from cache.store import (
     KINDS_VERSION,
     Ledger,
@@ -162,3 +163,30 @@ def test_a_lock_leaves_nobodys_name_behind(tmp_path: Path) -> None:
     with lock(tmp_path, "features", "3f9c", False, pytest.fail):
         assert f'"pid": {os.getpid()}' in (tmp_path / "locks" / "features-3f9c.lock").read_text()
     assert (tmp_path / "locks" / "features-3f9c.lock").read_text() == ""
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("cache.store.fcntl.flock", refuse)
+    said = rf"the file system keeps no locks \({os.strerror(number)}\); mend that and run 'extract' again$"
+    with pytest.raises(UserError, match=said), lock(tmp_path, "features", "3f9c", False, pytest.fail):
+        pytest.fail("no lock was held")
+
+
+def test_a_lock_or_a_ledger_where_nothing_can_be_written_is_one_line(tmp_path: Path, ledger: Ledger) -> None:
+    (tmp_path / "locks").touch()
+    with (
+        pytest.raises(UserError, match=r"its lock cannot be opened \(.*\); mend that and run 'extract' again$"),
+        lock(tmp_path, "features", "3f9c", False, pytest.fail),
+    ):
+        pytest.fail("no lock was held")
+    with pytest.raises(UserError, match=r"cannot be written \(.*\); mend that and run the same command again$"):
+        write_ledger(tmp_path / "locks" / "x.json", ledger)
+
+
+def test_what_goes_wrong_under_a_lock_is_not_put_down_to_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), lock(tmp_path, "features", "3f9c", False, pytest.fail):
+        raise PermissionError(errno.EACCES, "denied")

@@ -75,7 +75,6 @@ def _grown(told: dict[str, float]) -> dict[str, str]:
         "index_mb": f"{told['index_bytes_a_row']:.1f}",
         "line_bytes": f"{told['line_bytes']:.0f}",
         "about_bytes": f"{told['about_bytes_a_part']:.0f}",
-        "record_ms": f"{1e3 * told['record_seconds']:.1f}",
         "record_us": f"{1e6 * told['record_seconds_a_part']:.1f}",
         "digest_gb": f"{told['digest_bytes_a_second'] / 1e9:.0f}",
         "plan_bytes": f"{kept:.0f}",

@@ -17,9 +17,9 @@ from bench.row import Row, seconds
 from cache import shards
 from cache.features import PART_NAME
 from cache.files import digest_file
-from stages.extract.built import EncoderChoice
 from stages.extract.crew import lanes_of
-from stages.extract.encoders import Encoder, load_encoder
+from stages.extract.encoders.built import EncoderChoice
+from stages.extract.encoders.encoder import Encoder, load_encoder
 from stages.extract.images import decode
 from stages.extract.plan import Row as Item
 from stages.extract.shard import Task, extract_shards

@@ -13,8 +13,8 @@ from PIL import Image
 
 from cache.errors import UsageError
 from cache.manifest import Manifest
-from stages.extract.built import EncoderChoice
-from stages.extract.encoders import Encoded, load_encoder
+from stages.extract.encoders.built import EncoderChoice
+from stages.extract.encoders.encoder import Encoded, load_encoder
 from stages.extract.params import Precision
 from stages.ingest.datasets.openmoji import load
 from stages.ingest.params import IngestParams, IngestSection, TableSection

@@ -32,8 +32,8 @@ from cache.store import LOCKS, shown
 from pipeline.forecast import forecast
 from pipeline.setting import Setting
 from pipeline.tables import Row, sized
+from stages.extract.encoders.registry import RANDOM, parse, towers_of
 from stages.extract.params import Precision
-from stages.extract.registry import RANDOM, parse, towers_of
 
 State = Literal["ok", "warning", "fault"]
 PROJECT = "fewshot-crossmodal-retrieval"
@@ -130,7 +130,7 @@ def _torch() -> Line:
 
 def _device(setting: Setting) -> Iterator[Line]:
     """The processor, the device that the parameters mean, and the precisions that run there."""
-    from stages.extract.device import find_device
+    from stages.extract.encoders.device import find_device
 
     section = setting.params.extract
     yield Line("processor", "ok", _processor())
@@ -197,7 +197,7 @@ def _run_small(device: str, precision: Precision) -> float:
     """The largest relative difference between a small product and convolution at a precision, and in float64."""
     import torch
 
-    from stages.extract.device import DTYPES
+    from stages.extract.encoders.device import DTYPES
 
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.rand(64, 64, generator=generator) for _ in range(2))

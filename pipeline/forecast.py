@@ -16,8 +16,8 @@ from pipeline.places import Places
 from pipeline.setting import Setting
 from pipeline.tables import folder_bytes
 from pipeline.wiring import STAGES
+from stages.extract.encoders.registry import parse
 from stages.extract.params import ExtractSection
-from stages.extract.registry import parse
 
 BYTES = {"float16": 2, "float32": 4}
 POOLED_BYTES = 4  # pooled vectors are float32 in any case

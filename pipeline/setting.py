@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stages.extract.registry import label
+from stages.extract.encoders.registry import label
 
 if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
     from pipeline.params import Params

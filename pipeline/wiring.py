@@ -22,8 +22,8 @@ from cache.store import KINDS_VERSION, folder_of, read_ledger
 from pipeline.params import leaves, read_values
 from pipeline.setting import Setting
 from stages.evaluate.params import EvaluateParams
+from stages.extract.encoders.registry import inputs_of
 from stages.extract.params import ExtractParams
-from stages.extract.registry import inputs_of
 from stages.ingest.params import IngestParams
 from stages.mixture.params import MixtureParams
 from stages.report.params import ReportParams

@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from stages.extract import run as stage
-from stages.extract.encoders import load_encoder
+from stages.extract.encoders.encoder import load_encoder
 from stages.extract.params import ExtractParams
 
 CAP_DAC_OVERRIDE = 1 << 1  # root's right to write where the mode forbids it

@@ -7,7 +7,7 @@ import typer
 from pipeline.commands.options import AsJson, takes_setting
 from pipeline.console import show
 from pipeline.setting import Setting
-from stages.extract.registry import ENCODERS
+from stages.extract.encoders.registry import ENCODERS
 from stages.ingest.datasets import DATASETS
 from stages.train.methods import METHODS
 

@@ -99,7 +99,7 @@ def gather(
 
 def _know_names(dataset: str, encoder: str, methods: list[str]) -> None:
     """UsageError, with the nearest name, for a dataset, encoder or method that is none."""
-    from stages.extract.registry import parse
+    from stages.extract.encoders.registry import parse
     from stages.ingest.datasets import find as find_dataset
     from stages.train.methods import find as find_method
 

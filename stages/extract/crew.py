@@ -25,8 +25,8 @@ import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from cache.errors import UsageError, UserError, one_line
-from stages.extract.built import EncoderChoice
-from stages.extract.encoders import Encoder, load_encoder
+from stages.extract.encoders.built import EncoderChoice
+from stages.extract.encoders.encoder import Encoder, load_encoder
 from stages.extract.shard import Finished, Task, extract_shards
 from stages.progress import reporter
 

@@ -17,9 +17,9 @@ from cache.errors import MissingError, UserError
 from cache.features import FeatureCache, RowKind
 from cache.manifest import Manifest, read_manifest
 from cache.store import Ledger, LedgerKey
-from stages.extract.built import EncoderChoice
 from stages.extract.crew import extract_by_crew, lanes_of, register_ray
-from stages.extract.encoders import Encoder, load_encoder
+from stages.extract.encoders.built import EncoderChoice
+from stages.extract.encoders.encoder import Encoder, load_encoder
 from stages.extract.params import ExtractParams, ExtractSection, Tokens
 from stages.extract.plan import Row, cache_content, plan_shards, rows_digest, rows_of, shard_count
 from stages.extract.shard import Finished, Piece, Task, Times, extract_shards

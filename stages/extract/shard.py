@@ -22,7 +22,7 @@ from cache import shards
 from cache.errors import UserError
 from cache.features import Failure, Part, write_part
 from stages.extract import images
-from stages.extract.encoders import Encoded, Encoder, Tokenized
+from stages.extract.encoders.encoder import Encoded, Encoder, Tokenized
 from stages.extract.params import Storage, Tokens
 from stages.extract.plan import Places, Row, batches, batches_by_length
 

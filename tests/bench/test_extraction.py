@@ -8,7 +8,7 @@ import pytest
 
 from bench import extraction
 from cache import shards
-from stages.extract.encoders import Encoder
+from stages.extract.encoders.encoder import Encoder
 from tests.stages.extract.conftest import tiny, tiny_folder
 
 __all__ = ["tiny", "tiny_folder"]

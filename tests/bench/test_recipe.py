@@ -12,7 +12,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from bench import recipe
 from bench.extraction import extract, make_pictures
 from cache import shards
-from stages.extract.encoders import Encoder
+from stages.extract.encoders.encoder import Encoder
 from stages.extract.plan import Row as Item
 from tests.stages.extract.conftest import tiny, tiny_folder
 

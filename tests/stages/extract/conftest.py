@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from proof.toys import TINY, Toys, make_toys, manifest_of, save_pictures, write_model
-from stages.extract.built import EncoderChoice
-from stages.extract.encoders import Encoder, load_encoder
-from stages.extract.lite0_minilm import HEADS
+from stages.extract.encoders.built import EncoderChoice
+from stages.extract.encoders.encoder import Encoder, load_encoder
+from stages.extract.encoders.lite0_minilm import HEADS
 from stages.progress import Silent, report_to
 
 __all__ = ["TINY", "Toys", "manifest_of", "save_pictures", "write_model"]

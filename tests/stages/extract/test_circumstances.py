@@ -28,7 +28,7 @@ from pipeline.console import ConsoleReporter
 from proof.conditions import child_of, may_mount, obeying_modes, without_waiting_for_the_disk
 from proof.toys import bytes_of, make_toys
 from stages.extract import run as stage
-from stages.extract.encoders import Encoder
+from stages.extract.encoders.encoder import Encoder
 from stages.extract.params import ExtractParams
 from stages.extract.plan import Row
 from stages.extract.run import run

@@ -24,7 +24,7 @@ from cache.files import digest_bytes
 from cache.manifest import write_manifest
 from cache.store import folder_of, read_ledger
 from stages.extract import run as stage
-from stages.extract.encoders import Encoder
+from stages.extract.encoders.encoder import Encoder
 from stages.extract.images import _message, decode, load
 from stages.extract.plan import Row
 from stages.extract.run import run

@@ -17,7 +17,7 @@ from cache.shards import ABOUT, RECORD
 from cache.store import Ledger, folder_of, read_ledger
 from proof.toys import bytes_of
 from stages.extract import run as stage
-from stages.extract.encoders import Encoder
+from stages.extract.encoders.encoder import Encoder
 from stages.extract.params import ExtractParams
 from stages.extract.run import run
 from tests.stages.extract.conftest import Recorder, Toys, save_pictures

@@ -13,7 +13,7 @@ import torch
 from cache.errors import UserError
 from cache.hdf5 import map_arrays, strings_of
 from stages.extract import shard
-from stages.extract.encoders import Encoded, Encoder
+from stages.extract.encoders.encoder import Encoded, Encoder
 from stages.extract.plan import Row, image_rows, text_rows
 from stages.extract.shard import Finished, Piece, Task, extract_shards
 from tests.stages.extract.conftest import manifest_of, save_pictures

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.errors import UsageError
-from stages.extract import registry
-from stages.extract.registry import (
+from stages.extract.encoders import registry
+from stages.extract.encoders.registry import (
     ENCODERS,
     LONGEST,
     TowerName,
@@ -24,7 +24,7 @@ from stages.extract.registry import (
     towers_of,
 )
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_without_open_clip_there_are_no_models_and_no_crash(monkeypatch: pytest.
 
 def test_names_are_understood_without_torch() -> None:
     code = (
-        "import sys; from stages.extract.registry import inputs_of; from pathlib import Path; "
+        "import sys; from stages.extract.encoders.registry import inputs_of; from pathlib import Path; "
         "inputs_of('ViT-B-32/openai', Path('x')); "
         "assert not {'torch', 'open_clip'} & set(sys.modules)"
     )

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from cache.errors import UsageError
-from stages.extract.built import EncoderChoice
-from stages.extract.encoders import CPU_SLICE, Encoder, digest_of_weights, load_encoder
+from stages.extract.encoders.built import EncoderChoice
+from stages.extract.encoders.encoder import CPU_SLICE, Encoder, digest_of_weights, load_encoder
 from stages.extract.params import Precision
 from tests.stages.extract.conftest import choice_of
 
@@ -105,7 +105,7 @@ def test_a_precision_that_a_device_lacks_is_one_line(monkeypatch: pytest.MonkeyP
     def lacks(*_: Any) -> Any:
         raise RuntimeError('"op" not implemented for Half')
 
-    monkeypatch.setattr("stages.extract.encoders._probed", lacks)
+    monkeypatch.setattr("stages.extract.encoders.encoder._probed", lacks)
     choice = EncoderChoice(f"local-dir:{tiny_folder}", None, None, "cpu", "fp16", tiny_folder, False)
     with pytest.raises(UsageError, match="precision fp16 does not work on cpu; use fp32 or bf16"):
         load_encoder(choice)

@@ -11,11 +11,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cache.errors import DamagedError, MissingError, UsageError, UserError
-from stages.extract import lite0_minilm
-from stages.extract.encoders import Encoder, load_encoder
-from stages.extract.lite0_minilm import HEADS, TEXT_FOLDER, TRUNK, checked, located, read_heads
+from stages.extract.encoders import lite0_minilm
+from stages.extract.encoders.encoder import Encoder, load_encoder
+from stages.extract.encoders.lite0_minilm import HEADS, TEXT_FOLDER, TRUNK, checked, located, read_heads
 from tests.stages.extract.conftest import choice_of
-from tests.stages.extract.pickles import Writes
+from tests.stages.extract.encoders.pickles import Writes
 
 TEXTS = ["a dog runs", "two children play football on the grass in front of an old house", "snow"]
 

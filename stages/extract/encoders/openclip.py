@@ -12,10 +12,10 @@ from open_clip.factory import load_checkpoint
 from open_clip.transform import merge_preprocess_dict
 
 from cache.errors import MissingError, UsageError, UserError, nearest, one_line
-from stages.extract import hub
-from stages.extract.built import Built, EncoderChoice, library_config, quietly
-from stages.extract.checkpoints import is_torchscript, reading
-from stages.extract.registry import RANDOM, EncoderName
+from stages.extract.encoders import hub
+from stages.extract.encoders.built import Built, EncoderChoice, library_config, quietly
+from stages.extract.encoders.checkpoints import is_torchscript, reading
+from stages.extract.encoders.registry import RANDOM, EncoderName
 
 CONFIG = "open_clip_config.json"
 SAFE, PICKLED = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"

@@ -10,7 +10,7 @@ import torch
 from open_clip.model import CustomTextCLIP
 from torch import Tensor, nn
 
-from stages.extract.attention import SelfAttention, quicken
+from stages.extract.encoders.attention import SelfAttention, quicken
 
 BATCH, LENGTH, HEADS, WIDTH = 3, 7, 4, 32
 

@@ -18,13 +18,13 @@ from safetensors.torch import load_file, save_file
 from cache.errors import MissingError, UsageError, UserError
 from cache.features import RowKind
 from cache.store import make_key
-from stages.extract import hub, openclip
-from stages.extract.encoders import Encoder, load_encoder
+from stages.extract.encoders import hub, openclip
+from stages.extract.encoders.encoder import Encoder, load_encoder
+from stages.extract.encoders.registry import parse
 from stages.extract.plan import cache_content
-from stages.extract.registry import parse
 from stages.extract.run import encoder_about
 from tests.stages.extract.conftest import TINY, choice_of, write_model
-from tests.stages.extract.pickles import Writes
+from tests.stages.extract.encoders.pickles import Writes
 
 TEXTS = ["a dog", "a photo of two children on a swing", "!!! snow!"]
 SMALL = "ViT-S-32-alt"  # the smallest model that open_clip lists

@@ -18,10 +18,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from stages.extract.built import quietly
-from stages.extract.encoders import Encoder, load_encoder
+from stages.extract.encoders.built import quietly
+from stages.extract.encoders.encoder import Encoder, load_encoder
+from stages.extract.encoders.towers import TowerOut
 from stages.extract.params import Precision
-from stages.extract.towers import TowerOut
 from tests.stages.extract.conftest import choice_of, write_model
 
 WORDS = [

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cache.errors import MissingError
-from stages.extract import hub
+from stages.extract.encoders import hub
 
 
 @pytest.fixture(autouse=True)

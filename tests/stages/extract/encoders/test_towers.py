@@ -10,7 +10,7 @@ import torch
 from open_clip.model import CustomTextCLIP
 from torch import Tensor
 
-from stages.extract.towers import Padding, TowerOut, image_tower, pooling_of, text_tower
+from stages.extract.encoders.towers import Padding, TowerOut, image_tower, pooling_of, text_tower
 
 TEXT = {"context_length": 12, "vocab_size": 64, "width": 24, "heads": 2, "layers": 2}
 VIT = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 16}

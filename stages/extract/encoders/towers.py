@@ -16,8 +16,8 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
-from stages.extract import pools
-from stages.extract.attention import quicken
+from stages.extract.encoders import pools
+from stages.extract.encoders.attention import quicken
 
 Project = Callable[[Tensor], Tensor]
 Pooling = Literal["class token", "mean", "last", "first", "last place", "own"]

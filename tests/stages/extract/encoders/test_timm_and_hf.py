@@ -20,13 +20,13 @@ from timm.models import save_for_hf
 from cache.errors import MissingError, UsageError, UserError
 from cache.features import FeatureCache, RowKind
 from cache.store import make_key, read_ledger
-from stages.extract import hub, timm_and_hf
-from stages.extract.encoders import Encoder, load_encoder
+from stages.extract.encoders import hub, timm_and_hf
+from stages.extract.encoders.encoder import Encoder, load_encoder
+from stages.extract.encoders.registry import parse
 from stages.extract.plan import cache_content
-from stages.extract.registry import parse
 from stages.extract.run import encoder_about, run
 from tests.stages.extract.conftest import Toys, choice_of
-from tests.stages.extract.pickles import Writes
+from tests.stages.extract.encoders.pickles import Writes
 
 TEXTS = ["a dog", "a photo of a dog and of a fox", "fox"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

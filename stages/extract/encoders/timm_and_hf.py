@@ -24,10 +24,10 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel
 from transformers.utils.logging import disable_progress_bar
 
 from cache.errors import MissingError, UsageError, UserError, nearest, one_line
-from stages.extract import hub
-from stages.extract.built import Built, EncoderChoice, library_config, quietly
-from stages.extract.checkpoints import read_tensors, reading, shards_of
-from stages.extract.registry import EncoderName, TowerName, towers_of
+from stages.extract.encoders import hub
+from stages.extract.encoders.built import Built, EncoderChoice, library_config, quietly
+from stages.extract.encoders.checkpoints import read_tensors, reading, shards_of
+from stages.extract.encoders.registry import EncoderName, TowerName, towers_of
 
 CONTEXT = 128  # tokens of a text at most (ours): captions are shorter, and attention grows with the square
 CONFIG = "config.json"

@@ -17,11 +17,10 @@ from torch import Tensor
 
 from cache.errors import UsageError
 from cache.files import digest_of
-from stages.extract import registry
-from stages.extract.built import Built, EncoderChoice
-from stages.extract.device import DTYPES, find_device
-from stages.extract.params import Precision, Tokens
-from stages.extract.towers import (
+from stages.extract.encoders import registry
+from stages.extract.encoders.built import Built, EncoderChoice
+from stages.extract.encoders.device import DTYPES, find_device
+from stages.extract.encoders.towers import (
     ImageTower,
     Padding,
     Pooling,
@@ -31,6 +30,7 @@ from stages.extract.towers import (
     pooling_of,
     text_tower,
 )
+from stages.extract.params import Precision, Tokens
 
 CPU_SLICE = 8  # pictures at a time on a CPU: activations stay near the core (measured: 64 take 1.1 to 2 times as long)
 PROBE = "a photo of a dog on the grass"
@@ -73,7 +73,7 @@ class Encoder:
     """A loaded encoder. `aligned`: pictures and texts share a space of width `joint`; else each has its tower's own.
 
     `digest` is that of the weights; `architecture` what beside them decides the numbers (see Built). `pooling` says by
-    which rule a tower's tokens make its pooled vector; "own" is a head of its own (see stages/extract/pools.py).
+    which rule a tower's tokens make its pooled vector; "own" is a head of its own (see pools.py).
     `context` is the most tokens of a text. `image_shape` is (P, D) of a picture's tokens before the projection,
     `text_width` D of a text's, `raw_widths` D0 of both.
     """
@@ -161,7 +161,7 @@ def load_encoder(choice: EncoderChoice) -> Encoder:
     name = registry.placed(registry.parse(choice.encoder), choice.home)
     module, _, function = registry.loader(name).partition(":")
     device = find_device(choice.device)
-    build = getattr(importlib.import_module(f"stages.extract.{module}"), function)
+    build = getattr(importlib.import_module(f"stages.extract.encoders.{module}"), function)
     built: Built = build(name, choice)
     try:
         return _assemble(built, choice, device)

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cache.errors import DamagedError, MissingError, UsageError, UserError
-from stages.extract.built import Built, EncoderChoice, quietly
-from stages.extract.registry import EncoderName
+from stages.extract.encoders.built import Built, EncoderChoice, quietly
+from stages.extract.encoders.registry import EncoderName
 
 IMAGE_WIDTH, TEXT_WIDTH, JOINT_WIDTH = 1280, 384, 512
 CONTEXT = 64  # tokens of a text at most

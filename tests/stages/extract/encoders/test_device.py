@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cache.errors import UsageError
-from stages.extract.device import find_device
+from stages.extract.encoders.device import find_device
 
 
 def test_a_device_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,7 +219,8 @@ def is_whole(folder: Path) -> bool:
 
 
 def require_whole(folder: Path, remedy: str) -> tuple[dict[str, Any], dict[str, ShardLine]]:
-    """What cache.json says and the recorded lines; one line naming the command `remedy` unless it is whole (stat only).
+    """What cache.json says and the recorded lines; one line naming a command unless it is whole (stat only): `remedy`
+    for a folder that is gone, the one that fills it for one that is not finished.
 
     MissingError if it is absent, unfinished or of another version of its kind, DamagedError if a file is gone, of
     another size or unreadable.
@@ -232,7 +233,7 @@ def require_whole(folder: Path, remedy: str) -> tuple[dict[str, Any], dict[str, 
         raise MissingError(f"{shown(folder)}: of another version; run '{command_of(folder)}' again")
     if missing := _unfinished_by(folder, about, lines):
         rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise MissingError(f"{shown(folder)}: unfinished, {missing[0]}{rest} to come; run '{remedy}', which goes on")
+        raise MissingError(f"{shown(folder)}: unfinished, {missing[0]}{rest} to come; run '{command_of(folder)}', which goes on")
     return about, lines
 
 

@@ -78,7 +78,7 @@ def locate(setting: Setting, name: str) -> Path | None:
     together: tuple[Path, ...]
     for together in zip(*places, strict=True):
         if all(stamped(path) == wanted for path in together) and keys_stand(setting, together[0]):
-            return together[0]
+            return _sound(setting, together[0])
     return None
 
 
@@ -86,7 +86,7 @@ def make(setting: Setting, name: str) -> Path:
     """Run a stage, and before it what it needs; returns its first artefact."""
     stage = STAGES[name]
     stage.run(setting)
-    return setting.places.to_write(stage.artefacts(setting)[0])
+    return _sound(setting, setting.places.to_write(stage.artefacts(setting)[0]))
 
 
 def require(setting: Setting, name: str) -> Path:
@@ -94,8 +94,6 @@ def require(setting: Setting, name: str) -> Path:
     stage = STAGES[name]
     found = locate(setting, name)
     if found:
-        if setting.params.verify_on_read:
-            _require_sound(setting, found)
         return found
     if setting.places.stage:
         raise MissingError(_gap_under_dvc(setting, stage))
@@ -104,10 +102,13 @@ def require(setting: Setting, name: str) -> Path:
     return make(setting, name)
 
 
-def _require_sound(setting: Setting, path: Path) -> None:
-    """Read every byte of what a ledger names; DamagedError where one is not what its record says."""
-    for key in read_ledger(path).keys if path.suffix == ".json" else ():
-        require_sound(folder_of(setting.places.store, key.kind, key.key))
+def _sound(setting: Setting, path: Path) -> Path:
+    """The same path; where verify_on_read is on, once every byte of what a ledger names was read. DamagedError where
+    one is not what its record says."""
+    if setting.params.verify_on_read and path.suffix == ".json":
+        for key in read_ledger(path).keys:
+            require_sound(folder_of(setting.places.store, key.kind, key.key))
+    return path
 
 
 def _gap_under_dvc(setting: Setting, stage: Stage) -> str:

@@ -16,9 +16,10 @@ def test_a_flipped_bit_in_the_features_is_never_fitted_on_and_the_named_commands
     flip_bit(part)
     before = tree(folder / "data/store")
     assert pipeline(folder, "split").returncode == 0  # reads the index alone, and no damaged byte
-    refused = pipeline(folder, "split", "--verify-on-read", "-S", "split.seeds=1")
-    assert refused.returncode == 1
-    assert "its content has digest" in refused.stderr.splitlines()[-1]
+    for command in (("extract",), ("split", "-S", "split.seeds=1")):
+        refused = pipeline(folder, *command, "--verify-on-read")
+        assert refused.returncode == 1
+        assert "its content has digest" in refused.stderr.splitlines()[-1]
     asked = ("train", "--shots", "1", "--method", "gcrdp")
     done = pipeline(folder, *asked)
     assert done.returncode == 1

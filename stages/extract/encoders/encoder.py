@@ -247,13 +247,15 @@ def padding_of(tokenizer: Any) -> Padding:
 
 
 def _about_tokenizer(tokenizer: Any) -> dict[str, Any]:
-    """What of a tokenizer decides its ids: class, vocabulary, context length, a specimen."""
+    """What of a tokenizer decides ids and real tokens: class, vocabulary, context length, a specimen; and whether the
+    first padding of a text is its end, since another release once took such padding for tokens."""
     vocabulary = tokenizer.encoder if hasattr(tokenizer, "encoder") else tokenizer.tokenizer.get_vocab()
     return {
         "class": type(tokenizer).__name__,
         "context": tokenizer.context_length,
         "vocabulary": digest_of(vocabulary),
         "specimen": digest_of(tokenizer([PROBE, "Don't: ÉTÉ, 東京 100%"]).tolist()),
+        **({"ends": "with padding"} if padding_of(tokenizer).ends else {}),
     }
 
 

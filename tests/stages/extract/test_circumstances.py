@@ -109,7 +109,7 @@ def test_a_second_writer_under_dvc_waits_says_for_whom_and_finds_the_work_done(
 def test_a_reader_beside_a_writer_reads_what_is_whole_and_is_told_what_is_not(toys: Toys, other: Other) -> None:
     images = FeatureCache.open(other.folders["image"])
     assert np.array_equal(images.pooled(), FeatureCache.open(folders_of(other.clean)["image"]).pooled())
-    unfinished = r"unfinished, part-0000\d\.h5 and \d+ more to come; run '.*', which goes on$"
+    unfinished = r"unfinished, part-0000\d\.h5 and \d+ more to come; run 'extract', which goes on$"
     with pytest.raises(MissingError, match=unfinished):
         FeatureCache.open(other.folders["text"])
     with pytest.raises(MissingError, match="not there; run "):

@@ -330,6 +330,8 @@ def test_a_joint_text_token_is_the_vector_of_a_text_of_nothing_else(both: Both) 
 def test_siglip_sees_its_padding(load: Any) -> None:
     """Which is why its texts are never trimmed, and why its end token, the padding too, counts once."""
     encoder = load("siglip").encoder
+    assert encoder.tokenizer_about["ends"] == "with padding"
+    assert "ends" not in load("vit, class token").encoder.tokenizer_about  # its caches keep their keys
     texts = encoder.tokenize(["a dog"])
     assert texts.ids.tolist() == [[2, 6, *[1] * 10]]
     assert texts.lengths.tolist() == [3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from safetensors import safe_open
 
 from cache import shards
 from cache.episodes import SCHEMA as EPISODES
-from cache.features import FeatureCache, RowKind
+from cache.features import PART_NAME, FeatureCache, RowKind, finish, write_part
 from cache.files import canonical, digest_bytes
 from cache.manifest import SCHEMA as MANIFEST
 from cache.mixtures import write_mixture
 from cache.scores import HISTORY, QUERIES, SCORES
 from cache.store import Ledger, LedgerKey, write_ledger
-from tests.cache.build import features_folder, write_features
+from tests.cache.build import begin_features, features_folder, small_part, write_features
 from tests.cache.test_heads import ABOUT, TENSORS, write_head
 from tests.cache.test_mixtures import small_mixture
 
@@ -43,26 +44,51 @@ def table(text: str, header: str) -> dict[str, list[str]]:
     return {name: cells for first, *cells in rows for name in TICKED.findall(first) or [first]}
 
 
-@pytest.mark.parametrize("rows", ["image", "text", "name"])
+KINDS: tuple[RowKind, ...] = ("image", "text", "name")
+ALL_KINDS = pytest.mark.parametrize("rows", KINDS)
+KEPT = pytest.mark.parametrize("tokens", ["float16", "float32", None])
+SIZES = pytest.mark.parametrize("sizes", [(4, 3), (0, 3), (0,)], ids=str)
+
+
+def made(store: Path, rows: RowKind, tokens: str | None, sizes: tuple[int, ...] = (4, 3)) -> Path:
+    """A whole cache with parts of so many rows, its tokens in a dtype, or none kept."""
+    folder = features_folder(store, rows)
+    begin_features(folder, rows, len(sizes))
+    for i, n in enumerate(sizes):
+        part = small_part(rows, i, n, tokens is not None)
+        if part.tokens is not None:
+            part = replace(part, tokens=part.tokens.astype(tokens))
+        finished = shards.temporary(folder)
+        write_part(finished, part)
+        shards.record(folder, finished, PART_NAME(i), n)
+    finish(folder)
+    return folder
+
+
+@ALL_KINDS
+@KEPT
+@SIZES
 def test_a_cache_is_read_by_the_code_of_the_page_with_h5py_pyarrow_and_numpy_alone(
-    tmp_path: Path, rows: RowKind
+    tmp_path: Path, rows: RowKind, tokens: str | None, sizes: tuple[int, ...]
 ) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     assert set(re.findall(r"^(?:import|from) (\w+)", code, re.M)) == {"json", "pathlib", "h5py", "numpy", "pyarrow"}
-    folder = features_folder(tmp_path, rows)
-    write_features(folder, rows)
+    folder = made(tmp_path, rows, tokens, sizes)
     names: dict[str, Any] = {}
     exec(code, names)
     about, index, read = names["read_cache"](folder)
     opened = FeatureCache.open(folder)
     assert about == opened.about
     assert index == opened.index.to_pylist()
-    assert len(read) == 7
-    for i, (item, pooled, tokens) in enumerate(read):
-        got = opened.tokens([i])
-        assert item == opened.ids[i]
-        np.testing.assert_array_equal(pooled, opened.pooled()[i])
-        np.testing.assert_array_equal(tokens, got[0])
+    assert [item for item, _, _ in read] == opened.ids
+    assert len(read) == sum(sizes)
+    for i, (_, pooled, own) in enumerate(read):
+        np.testing.assert_array_equal(pooled, opened.pooled()[i], strict=True)
+        if tokens is None:
+            assert own is None
+        else:
+            np.testing.assert_array_equal(own, opened.tokens([i])[0], strict=True)
+            assert own.dtype == tokens
 
 
 @pytest.mark.parametrize("rows", ["image", "text"])
@@ -102,32 +128,60 @@ def test_the_index_has_the_types_and_the_parts_of_the_page(tmp_path: Path) -> No
     assert {file.metadata.row_group(0).column(i).compression for i in range(len(types))} == {"ZSTD"}
 
 
-def matches(shape: tuple[int, ...], written: str) -> bool:
-    return any(len(shape) == len(one.strip(",").split(",")) for one in re.findall(r"\(([^)]*)\)", written))
+def fits(shape: tuple[int, ...], form: str, known: dict[str, int]) -> dict[str, int] | None:
+    """The lengths that the letters of a form such as `n+1,` have if a shape has it; None if it does not."""
+    axes = [axis.strip() for axis in form.split(",") if axis.strip()]
+    if len(axes) != len(shape):
+        return None
+    found = dict(known)
+    for axis, length in zip(axes, shape, strict=True):
+        letter, _, more = axis.partition("+")
+        if found.setdefault(letter, length - int(more or 0)) != length - int(more or 0):
+            return None
+    return found
 
 
-def compare(path: Path, promised: dict[str, list[str]], absent: set[str]) -> None:
+def compare(path: Path, promised: dict[str, list[str]], absent: set[str], known: dict[str, int]) -> dict[str, int]:
+    """Hold every dataset of a file against the table; the lengths of the letters, which are one in all datasets."""
     with h5py.File(path) as file:
         assert set(file) == set(promised) - absent
         for name, data in file.items():
             shape, dtype = promised[name][:2]
             stored = "string" if h5py.check_string_dtype(data.dtype) else data.dtype.name
             assert stored in dtype.replace(",", " ").split()
-            assert matches(data.shape, shape)
-            assert data.id.get_offset() % 64 == 0
+            forms = [fits(data.shape, form, known) for form in re.findall(r"\(([^)]*)\)", shape)]
+            found = next((form for form in forms if form is not None), None)
+            assert found is not None, f"{name} {data.shape} is not {shape} where {known}"
+            known = found
+            assert data.size == 0 or data.id.get_offset() % 64 == 0
+    return known
 
 
-def test_a_part_has_the_datasets_of_the_page(tmp_path: Path) -> None:
-    promised = table(section("Features"), "dataset")
-    for rows, absent in (("image", {"offsets"}), ("text", set())):
-        folder = features_folder(tmp_path, rows)  # type: ignore[arg-type]
-        write_features(folder, rows)  # type: ignore[arg-type]
-        compare(folder / "part-00000.h5", promised, absent)
+def test_a_letter_has_one_length_in_all_shapes() -> None:
+    assert fits((4, 2, 3), "n, P, D", {"n": 4}) == {"n": 4, "P": 2, "D": 3}
+    assert fits((5,), "n+1,", {"n": 4}) == {"n": 4}
+    assert fits((4,), "n+1,", {"n": 4}) is None
+    assert fits((5,), "n,", {"n": 4}) is None
+    assert fits((4, 3), "n, P, D", {}) is None
+
+
+@ALL_KINDS
+@KEPT
+@pytest.mark.parametrize("n", [4, 0])
+def test_a_part_has_the_datasets_of_the_page(tmp_path: Path, rows: RowKind, tokens: str | None, n: int) -> None:
+    folder = made(tmp_path, rows, tokens, (n,))
+    absent = {"tokens", "offsets"} if tokens is None else {"offsets"} if rows == "image" else set()
+    with h5py.File(folder / "part-00000.h5") as file:
+        known = {"n": len(file["id"]), "sum T": int(file["n_tokens"][()].sum())}
+    found = compare(folder / "part-00000.h5", table(section("Features"), "dataset"), absent, known)
+    widths = {"d": 4, "D0": 5, "f": 1} | ({"D": 3} if tokens else {}) | ({"P": 2} if tokens and rows == "image" else {})
+    assert found == {"n": n, **widths, "sum T": (2 * n if rows == "image" else n * (n + 1) // 2)}
 
 
 def test_a_mixture_has_the_datasets_of_the_page(tmp_path: Path) -> None:
     write_mixture(tmp_path / "image.h5", small_mixture())
-    compare(tmp_path / "image.h5", table(section("Mixtures"), "dataset"), set())
+    found = compare(tmp_path / "image.h5", table(section("Mixtures"), "dataset"), set(), {"N": 2, "sum T": 7})
+    assert found == {"N": 2, "K": 3, "D": 4, "sum T": 7, "iterations": 6}
 
 
 def test_cache_json_and_shards_jsonl_have_the_fields_of_the_page(tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ from cache import shards
 from cache.features import PART_NAME
 from proof.row import Proof, part_of
 from proof.toys import TINY, Toys, bytes_of, make_toys, write_model
-from stages.extract import run as stage
+from stages.extract import fill as filling
 from stages.extract.params import ExtractParams
+from stages.extract.run import run
 from stages.extract.shard import Finished, Task
 
 ITEMS, KILLS, CREW_KILLS = 96, 50, 5
@@ -154,12 +155,12 @@ def survivors(orphans: list[psutil.Process]) -> list[str]:
 def extraction(params: ExtractParams, log: Path) -> None:
     """What a child does: an extraction that notes in a log, by one write each, how far it is."""
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    extract = stage.extract
+    extract = filling.extract
 
     def note(what: str) -> None:
         os.write(handle, f"{time.monotonic()} {what}\n".encode())
 
-    def noted(job: stage.Job, tasks: list[Task]) -> list[Finished]:
+    def noted(job: filling.Job, tasks: list[Task]) -> list[Finished]:
         for task in tasks:
             note(f"{job.key}/{PART_NAME(task.index)}")
         note("extract")
@@ -167,9 +168,9 @@ def extraction(params: ExtractParams, log: Path) -> None:
 
     os.environ["PYTHONWARNINGS"] = "ignore"  # loky's own, of what a killed leader leaves
     note("begin")
-    shards.step, stage.extract = note, noted
+    shards.step, filling.extract = note, noted
     try:
-        stage.run(params)
+        run(params)
         note("done")
     except Exception:
         traceback.print_exc()

@@ -29,6 +29,7 @@ from proof.conditions import child_of, may_mount, obeying_modes, without_waiting
 from proof.toys import bytes_of, make_toys
 from stages.extract import run as stage
 from stages.extract.encoders.encoder import Encoder
+from stages.extract.fill import fill
 from stages.extract.params import ExtractParams
 from stages.extract.plan import Row
 from stages.extract.run import run
@@ -268,7 +269,7 @@ def test_a_hundred_thousand_texts_of_one_token(toys: Toys, tiny: Encoder) -> Non
     params = toys.with_(rows_per_shard=20_000, batch=1024, tokens="raw")
     rows = [Row(f"id{i}", 0, "a", "") for i in range(count)]
     job = stage.plan(params, read_manifest(params.manifest), stage.choose(params), tiny, "text", rows)
-    entry = stage.fill(job)
+    entry = fill(job)
     assert entry.about == {"rows": "text", "count": count, "failed": 0}
     cache = FeatureCache.open(job.folder)
     lengths = np.asarray(cache.columns(["n_tokens"])["n_tokens"])

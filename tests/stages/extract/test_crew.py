@@ -10,13 +10,13 @@ from joblib.externals.loky import reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from cache.errors import UsageError, UserError
+from proof.toys import bytes_of
 from stages.extract import crew
 from stages.extract.crew import extract_by_crew, lanes_of, share_of
 from stages.extract.run import run
 from stages.extract.shard import Task
-from tests.stages.extract.conftest import Recorder, Toys, choice_of
+from tests.stages.extract.conftest import Recorder, Toys, caches_of, choice_of
 from tests.stages.extract.mortal import MortalTask, die_once
-from tests.stages.extract.test_run import bytes_of
 
 
 def test_cores_are_shared_out_among_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,9 @@ def test_a_worker_that_does_not_see_the_store_is_one_line(monkeypatch: pytest.Mo
         crew.extract_one(choice_of("x"), task, 1)
 
 
-def test_one_shard_alone_needs_no_crew(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_shard_alone_needs_no_crew(toys: Toys, told: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does the leader take itself for a worker, which dies with whoever started it."""
     monkeypatch.setattr(crew, "_die_with_parent", lambda: pytest.fail("the leader would die with its parent"))
     run(toys.with_(rows_per_shard=100, workers=2))
+    assert {rows: len(cache) for rows, cache in caches_of(toys.params).items()} == {"image": 10, "text": 20, "name": 4}
+    assert told.advanced == {"toys images": 10, "toys texts": 20, "toys names": 4}

@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 
 from cache.errors import UsageError, UserError
+from proof.toys import bytes_of
 from stages.extract import crew
 from stages.extract.crew import extract_by_crew, join_ray, nodes_of_ray
 from stages.extract.params import ExtractParams
 from stages.extract.run import run
-from tests.stages.extract.conftest import Recorder, Toys
+from tests.stages.extract.conftest import Recorder, Toys, caches_of
 from tests.stages.extract.mortal import MortalTask, die_always, refuse
 from tests.stages.extract.test_crew import shares_told
-from tests.stages.extract.test_run import bytes_of, caches
 
 ray = pytest.importorskip("ray", reason="ray is not installed; 'pip install .[ray]'")
 
@@ -107,7 +107,7 @@ def test_a_worker_killed_at_work_changes_no_bit(toys: Toys, many: ExtractParams,
         store=toys.base / "ray",
         ledger=toys.base / "ray.json",
     )
-    for cache in caches(many).values():
+    for cache in caches_of(many).values():
         if cache.rows_kind != "image":  # their workers would start anew, which is what takes so long
             shutil.copytree(cache.path, by_ray.store / cache.path.relative_to(many.store))
     told.advanced.clear()

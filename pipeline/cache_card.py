@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache import shards
 from cache.features import FAILED, FeatureCache
-from cache.store import shown
+from cache.store import command_of, is_locked, shown
 from pipeline.origin import manifest_of, origins_of
+from pipeline.setting import Setting
 from pipeline.tables import Row, folder_bytes, sized
 
 BINS = 10  # bars of the histogram at most
@@ -22,19 +24,19 @@ PLURAL = {"image": "images", "text": "texts", "name": "class names"}
 Card = dict[str, Any]
 
 
-def card_of(folder: Path, root: Path) -> Card:
+def card_of(folder: Path, setting: Setting) -> Card:
     """The figures of a whole feature cache; UserError unless it is whole. `dataset` and `classes` come from the
-    ledger and the manifest under `root`, None where none stands."""
+    ledger and the manifest, None where none stands."""
     cache = FeatureCache.open(folder)
-    found = origins_of(root, folder.name)
-    manifest = manifest_of(found)
+    found = origins_of(setting.places.root, folder.name)
+    manifest = manifest_of(setting, folder)
     content, columns = cache.about["content"], cache.columns(["n_tokens", "truncated"])
     lengths = np.asarray(columns["n_tokens"].to_numpy(), np.int64)
     ids = len(set(cache.ids)) if cache.rows_kind == "name" else None
     return {
         "kind": cache.rows_kind,
         "count": len(cache),
-        "dataset": found[0].ledger.about["dataset"] if found else None,
+        "dataset": found[0].ledger.about["dataset"] if found else manifest.name if manifest else None,
         "classes": ids if ids is not None else len(manifest.classes) if manifest else None,
         "tokens": content["tokens"],
         "tokens_an_image": cache.about["dims"]["tokens_an_image"],
@@ -101,11 +103,50 @@ def card_rows(card: Card, folder: Path) -> list[Row]:
         ("bytes", _bytes_text(card)),
         ("encoder", _encoder_text(about)),
         ("failures", _failures_text(card, folder)),
-        *(("named by", path) for path in card["named_by"]),
+        *(("named by", path) for path in card["named_by"] or ["no ledger; 'clean --unused' removes it"]),
         ("key", folder.name),
         ("folder", shown(folder)),
     ]
     return [{"what": what, "value": value} for what, value in lines if value is not None]
+
+
+def progress_of(folder: Path) -> Card:
+    """How far an unfinished folder of the store is: files, of a feature cache parts, recorded of planned, and rows
+    recorded; whether somebody writes it now. UserError where it is damaged."""
+    to_come, lines = shards.unfinished(folder), shards.recorded(folder)
+    files, unit = shards.about_of(folder)["files"], "files"
+    if folder.parent.name == "features":
+        files, unit = [name for name in files if name.endswith(".h5")], "parts"
+    return {
+        unit: len(set(files) - set(to_come)),
+        f"{unit}_planned": len(files),
+        "rows": sum(lines[name].rows for name in files if name in lines),
+        "being_written": is_locked(folder.parent.parent, folder.parent.name, folder.name),
+        "goes_on_with": command_of(folder),
+    }
+
+
+def state_text(progress: Card) -> str:
+    """What is to be done about unfinished work."""
+    if progress["being_written"]:
+        return "unfinished, and being written now"
+    return f"unfinished; run '{progress['goes_on_with']}' again, as it was begun, and it goes on from what is recorded"
+
+
+def progress_rows(progress: Card, folder: Path, setting: Setting) -> list[Row]:
+    """The card of an unfinished feature cache as a table for a person."""
+    about, manifest = shards.about_of(folder), manifest_of(setting, folder)
+    lines = [
+        ("state", state_text(progress)),
+        ("holds", PLURAL[about["rows"]] + (f" of {manifest.name}" if manifest else "")),
+        ("parts", f"{progress['parts']} of {progress['parts_planned']} recorded"),
+        ("rows", f"{progress['rows']} recorded"),
+        ("bytes", sized(folder_bytes(folder))),
+        ("encoder", _encoder_text(about)),
+        ("key", folder.name),
+        ("folder", shown(folder)),
+    ]
+    return [{"what": what, "value": value} for what, value in lines]
 
 
 def _tokens_text(card: Card, about: dict[str, Any]) -> str:

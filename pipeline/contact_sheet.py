@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import matplotlib
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from cache.errors import UsageError, UserError
@@ -28,7 +31,7 @@ DOTS = "…"
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A place on the sheet: the picture, or why there is none."""
+    """A place on the sheet: what stands below it, and the picture, or why there is none."""
 
     id: str
     labels: str
@@ -84,9 +87,10 @@ def _heading(cache: FeatureCache, manifest: Manifest, drawn: int, there: int, fa
 
 
 def _thumbnail(manifest: Manifest, home: Path, row: Row, place: int, failed: dict[str, str]) -> Thumbnail:
-    name, labels = manifest.ids[place], ", ".join(manifest.labels[place])
-    if name in failed:
-        return Thumbnail(name, labels, None, failed[name])
+    name = told(manifest.ids[place], f"row {place + 1}")
+    labels = ", ".join(told(label, f"class {_number(manifest, label)}") for label in manifest.labels[place])
+    if row.id in failed:
+        return Thumbnail(name, labels, None, failed[row.id])
     try:
         found = images.load(home / manifest.root, row)
     except UserError:  # gone, or changed, since the cache was made: the cache holds what it was
@@ -94,6 +98,33 @@ def _thumbnail(manifest: Manifest, home: Path, row: Row, place: int, failed: dic
     if found.image is None:
         return Thumbnail(name, labels, None, found.failure.error if found.failure else "")
     return Thumbnail(name, labels, ImageOps.contain(found.image, (SIDE, SIDE), Image.Resampling.LANCZOS), "")
+
+
+def _number(manifest: Manifest, label: str) -> int:
+    """Where a class stands among the classes, sorted, from 1."""
+    return bisect_left(manifest.classes, label) + 1
+
+
+def told(name: str, number: str) -> str:
+    """A name that the font can write, or else its number and what of the name the font can write."""
+    font = _font(14)
+    written = legible(name, font)
+    if written == name:
+        return name
+    return f"{number}: {written}" if any(map(str.isalnum, written)) else number
+
+
+def legible(text: str, font: ImageFont.FreeTypeFont) -> str:
+    """A text with an ellipsis for each run of characters that a font lacks, in place of empty boxes."""
+    known = _characters(str(font.path))
+    runs = groupby(text, lambda character: ord(character) in known)
+    return "".join("".join(run) if there else DOTS for there, run in runs)
+
+
+@cache
+def _characters(path: str) -> frozenset[int]:
+    """The characters that a font file has glyphs for."""
+    return frozenset(FT2Font(path).get_charmap())
 
 
 def columns_of(count: int) -> int:
@@ -145,8 +176,8 @@ def _draw_cross(pen: ImageDraw.ImageDraw, problem: str, x: int, y: int) -> None:
 
 
 def fitted(text: str, font: ImageFont.FreeTypeFont, width: int, middle: bool = False) -> str:
-    """A text that is no wider than some pixels: what is too long loses its end, or its middle, to an ellipsis."""
-    text = " ".join(text.split())
+    """A text made legible and no wider than some pixels: what is too long loses its end, or middle, to an ellipsis."""
+    text = legible(" ".join(text.split()), font)
     if font.getlength(text) <= width:
         return text
     kept = len(text) - 1
@@ -163,6 +194,7 @@ def _cut(text: str, kept: int, middle: bool) -> str:
 
 @cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and knows most alphabets."""
+    """DejaVu Sans, which comes with matplotlib: Latin, Greek, Cyrillic, Arabic and some more, but no Chinese,
+    Japanese, Korean or Thai, and none of the scripts of India (see `legible`)."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

@@ -156,7 +156,18 @@ def entry_row(folder: Path, dataset: str) -> Row:
     }
 
 
-def about_rows(folder: Path, more: Mapping[str, Any]) -> list[Row]:
-    """Everything that a key of the store says of itself, a row a value, behind what else is known of it."""
+def about_rows(folder: Path, more: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Everything that a key of the store says of itself, a row a value as JSON has it, behind what else is known."""
     about = {**more, **read_json(folder / "cache.json"), "folder": str(folder), "bytes": folder_bytes(folder)}
-    return [{"what": name, "value": str(value)} for name, value in leaves(about)]
+    return [{"what": name, "value": value} for name, value in leaves(about)]
+
+
+def as_texts(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Such rows for a person: lists as their members, what is not there as nothing, figures as they are."""
+    return [{"what": row["what"], "value": _as_text(row["value"])} for row in rows]
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

@@ -10,7 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from cache.errors import DamagedError, MissingError
-from cache.verify import Finding, all_ledgers, remove_key, repair_store, unused_keys, verify_ledgers, verify_store
+from cache.shards import is_whole
+from cache.verify import (
+    Finding,
+    all_ledgers,
+    keys_in,
+    remove_key,
+    repair_store,
+    unused_keys,
+    verify_ledgers,
+    verify_store,
+)
 from pipeline.setting import Setting
 from pipeline.tables import Row, folder_bytes
 from pipeline.wiring import STAGES, stamped
@@ -84,10 +94,25 @@ def _gaps(setting: Setting, folder: str) -> list[Finding]:
     return verify_ledgers(setting.places.store, all_ledgers(setting.places.root / folder))
 
 
-def tell_gaps_of_the_prompt(setting: Setting) -> None:
-    """List what ledgers under runs/ name and the store lacks: no fault, the commands make it again."""
-    for finding in _gaps(setting, "runs"):
+def tell_gaps_of_the_prompt(setting: Setting) -> int:
+    """List what ledgers under runs/ name and the store lacks: no fault, the commands make it again; how many."""
+    found = _gaps(setting, "runs")
+    for finding in found:
         reporter().say(f"{finding.path}: {finding.problem} (the command that made it makes it again)")
+    return len(found)
+
+
+def verdict(setting: Setting, gaps: int) -> str:
+    """What to say of a store without a fault, by the gaps told of: whole only where nothing is left to make."""
+    unfinished = sum(not is_whole(folder) for folder in keys_in(setting.places.store))
+    if unfinished:
+        return f"no damage, {counted(unfinished, 'key')} unfinished"
+    return "no damage, but not all that ledgers name" if gaps else "whole"
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things, as in `1 key` and `2 keys`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def findings(setting: Setting, hashes: bool) -> list[Finding]:
@@ -104,7 +129,8 @@ def require_none(found: Sequence[Finding]) -> None:
     """A DamagedError that counts the findings and tells the first, where there are any."""
     if found:
         first = found[0]
-        raise DamagedError(f"{len(found)} problems; the first: {first.path}: {first.problem}; {first.mend}")
+        which = f"{counted(len(found), 'problem')}{'; the first' if len(found) > 1 else ''}"
+        raise DamagedError(f"{which}: {first.path}: {first.problem}; {first.mend}")
 
 
 def unused(setting: Setting) -> list[Path]:

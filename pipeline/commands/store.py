@@ -6,7 +6,7 @@ What is slow to import is imported inside the commands: `--help` does not wait f
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ Repair = Annotated[bool, typer.Option("--repair", help="Drop what is damaged, so
 Mend = Annotated[bool, typer.Option("--mend", help="Repair, then make again what a ledger names and the store lacks.")]
 Unused = Annotated[bool, typer.Option("--unused", help="Remove what no ledger names.")]
 Key = Annotated[str | None, typer.Argument(help="A key, or its beginning; without one, a line for each.")]
+
+# What a card goes by in JSON, the card, and its rows for a person; none of them for what has no card.
+Explained = tuple[str, dict[str, Any] | None, list[dict[str, Any]]]
 
 Thumbnails = Annotated[
     Path | None, typer.Option("--thumbnails", metavar="PNG", help="Draw the pictures of an image cache on one sheet.")
@@ -46,7 +49,7 @@ def _list(setting: Setting, as_json: bool) -> None:
     from pipeline.origin import datasets_by_key
     from pipeline.tables import entry_rows
 
-    show(entry_rows(setting.places.store, datasets_by_key(setting.places.root)), as_json)
+    show(entry_rows(setting.places.store, datasets_by_key(setting)), as_json)
 
 
 def _draw_thumbnails(setting: Setting, key: str | None, target: Path) -> None:
@@ -55,26 +58,45 @@ def _draw_thumbnails(setting: Setting, key: str | None, target: Path) -> None:
 
     require_place(target)
     folder = key_with(setting.places.store, key) if key else present_pictures(setting)
-    drawn = write_sheet(target, folder, require_manifest(setting.places.root, folder), setting.places.home)
+    drawn = write_sheet(target, folder, require_manifest(setting, folder), setting.places.home)
     reporter().say(f"{drawn} pictures of {folder.name}")
     print(target)
 
 
 def _explain(setting: Setting, key: str, as_json: bool) -> None:
-    """A card for a whole feature cache; every value of cache.json for what is none, and in JSON."""
+    """A card for a feature cache, whole or unfinished; every value of cache.json for what is none, and in JSON."""
+    from cache.errors import UserError
     from cache.shards import is_whole
-    from pipeline.cache_card import card_of, card_rows
     from pipeline.origin import key_with
-    from pipeline.tables import about_rows
+    from pipeline.tables import about_rows, as_texts
 
     folder = key_with(setting.places.store, key)
-    if not is_whole(folder):
-        reporter().warn(f"{folder.name}: not whole; 'verify' says whether it is damaged or only unfinished")
-    if folder.parent.name != "features" or not is_whole(folder):
-        show(about_rows(folder, {}), as_json)
-        return
-    card = card_of(folder, setting.places.root)
-    show(about_rows(folder, {"card": card}) if as_json else card_rows(card, folder), as_json)
+    try:
+        name, card, rows = (_whole if is_whole(folder) else _unfinished)(setting, folder)
+    except UserError as error:  # damaged: what cache.json says may still tell which cache it is
+        reporter().warn(str(error))
+        name, card, rows = "", None, []
+    everything = about_rows(folder, {name: card} if card else {})
+    show(everything if as_json else rows or as_texts(everything), as_json)
+
+
+def _whole(setting: Setting, folder: Path) -> Explained:
+    from pipeline.cache_card import card_of, card_rows
+
+    if folder.parent.name != "features":
+        return "", None, []
+    card = card_of(folder, setting)
+    return "card", card, card_rows(card, folder)
+
+
+def _unfinished(setting: Setting, folder: Path) -> Explained:
+    from pipeline.cache_card import progress_of, progress_rows, state_text
+
+    progress = progress_of(folder)
+    if folder.parent.name == "features":
+        return "progress", progress, progress_rows(progress, folder, setting)
+    reporter().warn(f"{folder.name}: {state_text(progress)}")
+    return "progress", progress, []
 
 
 def doctor(setting: Setting, as_json: AsJson = False) -> None:
@@ -96,12 +118,12 @@ def verify(
         upkeep.repair(setting)
     if mend:
         upkeep.mend(setting)
-    upkeep.tell_gaps_of_the_prompt(setting)
+    gaps = upkeep.tell_gaps_of_the_prompt(setting)
     findings = upkeep.findings(setting, hashes=not quick)
     if findings or as_json:
         show(upkeep.finding_rows(findings), as_json)
     upkeep.require_none(findings)
-    reporter().say(f"{setting.places.store}: whole")
+    reporter().say(f"{setting.places.store}: {upkeep.verdict(setting, gaps)}")
 
 
 def outdated(setting: Setting) -> None:
@@ -119,4 +141,4 @@ def clean(setting: Setting, unused: Unused = False, as_json: AsJson = False) -> 
     folders = upkeep.unused(setting)
     show(upkeep.folder_rows(folders), as_json)
     if unused:
-        reporter().say(f"{upkeep.remove(folders)} keys removed")
+        reporter().say(f"{upkeep.counted(upkeep.remove(folders), 'key')} removed")

@@ -35,8 +35,9 @@ class Manifest:
     """The pairs of a dataset, row by row.
 
     `name` is the dataset's, or the table's; `root` the folder of the pictures, relative to home where it can be;
-    `images` are relative to `root`; `texts` are all captions, `labels` all classes of an item; `splits` are train,
-    val, test or None; `bytes` and `xxh3` (32 hex digits) are those of the picture's file.
+    `images` are relative to `root`; `texts` are all captions, `labels` all classes of an item (none of any, in a
+    dataset without classes); `splits` are train, val, test or None; `bytes` and `xxh3` (32 hex digits) are those of
+    the picture's file.
     """
 
     name: str
@@ -91,18 +92,21 @@ def read_manifest(path: Path) -> Manifest:
 def check_manifest(manifest: Manifest) -> None:
     """Refuse what no later stage could use, with one line (UserError): what is wrong, how often, where first.
 
-    No rows; an item without text or without label; ids that stand twice; fewer than two classes; an unknown split;
-    an id or a picture's path that is empty, absolute, leads upwards, or holds NUL or what UTF-8 cannot say.
+    No rows; an item without text; an item without label where another has one; ids that stand twice; an unknown
+    split; an id or a picture's path that is empty, absolute, leads upwards, or holds NUL or what UTF-8 cannot say.
+    One class, or none at all, is no fault here: only `split` needs two.
     """
     if not len(manifest):
         raise UserError(f"{manifest.name}: no items; look at the data and at the parameters of ingest")
-    for what, values in (("id", manifest.ids), ("image", manifest.images)):
+    for what, values in (("image", manifest.images), ("id", manifest.ids)):
         _refuse(manifest, [i for i, value in enumerate(values) if not _is_safe(value)], _UNSAFE.format(what))
     _refuse(
         manifest, _blank(manifest.texts), "{} of {} items have no text, the first is {}; give it one or leave it out"
     )
     _refuse(
-        manifest, _blank(manifest.labels), "{} of {} items have no label, the first is {}; give it one or leave it out"
+        manifest,
+        _blank(manifest.labels) if manifest.classes else [],
+        "{} of {} items have no label, the first is {}; give it one, leave it out, or leave out every label",
     )
     strange = [i for i, split in enumerate(manifest.splits) if split is not None and split not in SPLITS]
     _refuse(
@@ -111,10 +115,6 @@ def check_manifest(manifest: Manifest) -> None:
         "{} of {} items have a split other than train, val, test, the first is {}; mend it or leave it empty",
     )
     _check_unique(manifest)
-    if len(manifest.classes) < 2:
-        raise UserError(
-            f"{manifest.name}: every item is of class '{manifest.classes[0]}'; two classes or more are needed"
-        )
 
 
 _UNSAFE = "{{}} of {{}} items have an unusable {} (empty, absolute, with '..' or NUL), the first is {{}}; rename it"

@@ -22,7 +22,7 @@ from cache.store import KINDS_VERSION, folder_of, read_ledger
 from pipeline.params import leaves, read_values
 from pipeline.setting import Setting
 from stages.evaluate.params import EvaluateParams
-from stages.extract.encoders.registry import inputs_of
+from stages.extract.encoders.registry import inputs_of, refuse_folder
 from stages.extract.params import ExtractParams
 from stages.ingest.params import IngestParams
 from stages.mixture.params import MixtureParams
@@ -145,8 +145,9 @@ def _file_digest(setting: Setting, path: str | None) -> str | None:
     found = setting.places.inside(path)
     if found.is_dir():
         stats = {str(p.relative_to(found)): p.stat() for p in sorted(found.rglob("*")) if p.is_file()}
-        return digest_of([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()])
-    return digest_file(found) if found.is_file() else str(path)
+        named = ((name.encode(errors="backslashreplace").decode(), stat) for name, stat in stats.items())  # not UTF-8
+        return digest_of([[name, stat.st_size, stat.st_mtime_ns] for name, stat in named])
+    return digest_file(found) if found.is_file() else path.encode(errors="backslashreplace").decode()
 
 
 def _keys(path: Path) -> list[str]:
@@ -179,6 +180,9 @@ def _extract_stamp(setting: Setting) -> str:
     kept = section.model_dump(
         exclude={"workers", "backend", "batch", "rows_per_shard", "weights", "heads", "allow_pickle"}
     )
+    for key, path in (("weights", section.weights), ("heads", section.heads)):
+        if path is not None:
+            refuse_folder(key, setting.places.inside(path))
     files = [_file_digest(setting, section.weights), _file_digest(setting, section.heads)]
     files += [digest_file(path) for path in inputs_of(setting.params.encoder, setting.places.home)]
     manifest = read_about(_manifest(setting))["digest"]
@@ -297,8 +301,8 @@ def _train_params(setting: Setting, stamp: str) -> TrainParams:
         store=setting.places.store,
         manifest=_manifest(setting),
         features=_features(setting),
+        episodes=require(setting, "split"),  # before the mixture, which is dear: split may refuse
         mixtures=_mixtures(setting),
-        episodes=require(setting, "split"),
         ledger=_out(setting, "train"),
         history=_out(setting, "train", 1),
         made_from=stamp,
@@ -317,8 +321,8 @@ def _evaluate_params(setting: Setting, stamp: str) -> EvaluateParams:
         store=setting.places.store,
         manifest=_manifest(setting),
         features=_features(setting),
+        episodes=require(setting, "split"),  # before the mixture, which is dear: split may refuse
         mixtures=_mixtures(setting),
-        episodes=require(setting, "split"),
         heads=require(setting, "train"),
         scores=_out(setting, "evaluate"),
         queries=_out(setting, "evaluate", 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cache.errors import UserError
@@ -19,7 +20,7 @@ def load_folders(root: Path, name: str, where: str) -> Manifest:
     pictures = [picture for folder in _visible(root) if folder.is_dir() for picture in _pictures(folder)]
     if not pictures:
         raise UserError(f"{where}: no pictures in its class folders; put them at {where}/<class>/<picture>.jpg")
-    paths = [picture.relative_to(root).as_posix() for picture in pictures]
+    paths = [_named(picture.relative_to(root), where) for picture in pictures]
     return Manifest(
         name=name,
         root=where,
@@ -39,6 +40,16 @@ def _visible(folder: Path) -> list[Path]:
 
 def _pictures(folder: Path) -> list[Path]:
     return [path for path in _visible(folder) if path.suffix.lower() in SUFFIXES]
+
+
+def _named(picture: Path, where: str) -> str:
+    """A picture's path as text; UserError where its bytes are not UTF-8: neither Parquet nor JSON can say it then."""
+    written = os.fsencode(picture.as_posix())
+    try:
+        return written.decode()
+    except UnicodeDecodeError as error:
+        escaped = written.decode(errors="backslashreplace")
+        raise UserError(f"{where}: the file name '{escaped}' is not UTF-8; rename it") from error
 
 
 def _caption(root: Path, picture: Path, where: str) -> str:

@@ -14,14 +14,14 @@ Captions = Literal["first", "join", "mean"]
 
 
 class TableSection(Section):
-    """Where a user's own table is, and what its columns are called."""
+    """Where a user's own table is, and what its columns are called; `id` and `label` are None where it has none."""
 
     path: str | None
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    id: str
+    id: str | None
     image: str
     text: str | list[str]
-    label: str
+    label: str | None
     separator: str | None
     split: str | None
 

@@ -34,4 +34,5 @@ def summary(manifest: Manifest) -> str:
     captions = sum(map(len, manifest.texts))
     counts = Counter(split for split in manifest.splits if split)
     splits = "".join(f", {counts[name]} {name}" for name in ("train", "val", "test") if counts[name])
-    return f"{manifest.name}: {len(manifest)} pairs, {captions} captions, {len(manifest.classes)} classes{splits}"
+    classes = f"{len(manifest.classes)} class{'' if len(manifest.classes) == 1 else 'es'}"
+    return f"{manifest.name}: {len(manifest)} pairs, {captions} captions, {classes}{splits}"

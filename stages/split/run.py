@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cache.episodes import Episode, write_episodes
+from cache.errors import ParamsError
 from cache.manifest import Manifest, read_manifest
 from cache.store import read_ledger
 from stages.episodes import draw_episodes
@@ -12,8 +13,11 @@ from stages.split.params import SplitParams
 
 
 def run(params: SplitParams) -> None:
-    """Draw the episodes of `params.section` and write them to `params.episodes`."""
+    """Draw the episodes of `params.section` and write them to `params.episodes`.
+
+    ParamsError for a dataset of no class, or of one: features can be made of it, episodes cannot."""
     manifest = read_manifest(params.manifest)
+    _require_classes(manifest)
     ids = _present(params, manifest)
     rows = {name: row for row, name in enumerate(manifest.ids)}
     labels = [manifest.labels[rows[name]] for name in ids]
@@ -31,6 +35,15 @@ def run(params: SplitParams) -> None:
     write_episodes(params.episodes, episodes, params.made_from)
     for line in summary(manifest.name, episodes):
         reporter().say(line)
+
+
+def _require_classes(manifest: Manifest) -> None:
+    if len(manifest.classes) < 2:
+        what = f"every item is of class '{manifest.classes[0]}'" if manifest.classes else "no item has a label"
+        raise ParamsError(
+            f"{manifest.name}: {what}, and split needs two classes or more; set ingest.table.label to the column that "
+            "holds them, or give each class a folder of its own"
+        )
 
 
 def _present(params: SplitParams, manifest: Manifest) -> list[str]:

@@ -75,10 +75,13 @@ UNSAFE = "of 3 items have an unusable {} (empty, absolute, with '..' or NUL), th
         ),
         (
             {"labels": [["dog"], ["cat"], []]},
-            "1 of 3 items have no label, the first is 'c'; give it one or leave it out",
+            "1 of 3 items have no label, the first is 'c'; give it one, leave it out, or leave out every label",
+        ),
+        (
+            {"labels": [[" "]] * 3},
+            "3 of 3 items have no label, the first is 'a'; give it one, leave it out, or leave out every label",
         ),
         ({"ids": ["a", "b", "a"]}, "1 ids stand more than once, the first is 'a'; make them unique"),
-        ({"labels": [["dog"]] * 3}, "every item is of class 'dog'; two classes or more are needed"),
         ({"ids": ["a", "../b", "c"]}, "1 " + UNSAFE.format("id", "'../b'")),
         ({"ids": ["a", "b", "c\0"]}, "1 " + UNSAFE.format("id", "'c\\x00'")),
         ({"ids": ["", "b", "c"]}, "1 " + UNSAFE.format("id", "''")),
@@ -103,6 +106,19 @@ def test_no_items_at_all_are_refused() -> None:
     empty = replace(small_manifest(), ids=[], images=[], texts=[], labels=[], splits=[], bytes=[], xxh3=[])
     with pytest.raises(UserError, match="tiny: no items; look at the data and at the parameters of ingest"):
         check_manifest(empty)
+
+
+@pytest.mark.parametrize("labels", [[[]] * 3, [["dog"]] * 3])
+def test_no_class_at_all_or_a_single_one_is_let_through(labels: list[list[str]]) -> None:
+    check_manifest(small_manifest(labels=labels))
+
+
+def test_a_manifest_without_labels_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    write_manifest(path, small_manifest(labels=[[]] * 3), "made")
+    assert pq.read_table(path)["label"].to_pylist() == [[], [], []]
+    assert read_manifest(path) == small_manifest(labels=[[]] * 3)
+    assert read_manifest(path).classes == []
 
 
 @pytest.mark.parametrize("name", ["a..b", "a b", "1F600-200D", "x:y", "..."])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from stages.ingest.columns import Columns, read_columns
 from stages.ingest.params import IngestParams, TableSection
 from stages.ingest.places import from_home
 
+OPTIONAL = ("id", "label", "split")  # the columns that a table may do without
 SPLITS = {"train": "train", "val": "val", "dev": "val", "test": "test", "": None, "none": None, "null": None}
 
 
@@ -38,17 +40,17 @@ def load(params: IngestParams) -> Manifest:
 def _manifest(columns: Columns, section: TableSection, root: str, where: str) -> Manifest:
     captions = [section.text] if isinstance(section.text, str) else section.text
     _require_columns(columns, section, captions, where)
-    ids = [_word(value, section.id, where) for value in columns[section.id]]
+    images = [_word(value, section.image, where) for value in columns[section.image]]
+    ids = [_word(value, section.id, where) for value in columns[section.id]] if section.id else _as_ids(images, where)
     texts = [_lists(columns[name], None, name, where) for name in captions]
-    labels = _lists(columns[section.label], section.separator, section.label, where)
     splits = columns[section.split] if section.split else [None] * len(ids)
     return Manifest(
         name=section.name,
         root=root,
         ids=ids,
-        images=[_word(value, section.image, where) for value in columns[section.image]],
+        images=images,
         texts=[[text for column in item for text in column] for item in zip(*texts, strict=True)],
-        labels=[list(dict.fromkeys(label)) for label in labels],
+        labels=_labels(columns, section, where, len(ids)),
         splits=[_split(value, one, where) for value, one in zip(splits, ids, strict=True)],
         bytes=[0] * len(ids),
         xxh3=[""] * len(ids),
@@ -56,15 +58,37 @@ def _manifest(columns: Columns, section: TableSection, root: str, where: str) ->
 
 
 def _require_columns(columns: Columns, section: TableSection, captions: Sequence[str], where: str) -> None:
-    """ParamsError naming the columns there are, where one that the parameters name is not among them."""
+    """ParamsError naming the columns there are, and how to do without, where some that the parameters name are not."""
     named = [("id", section.id), ("image", section.image), ("label", section.label)]
-    named += [("text", name) for name in captions] + ([("split", section.split)] if section.split else [])
-    for key, name in named:
-        if name not in columns:
-            there = ", ".join(map(str, columns))
-            raise ParamsError(f"{where}: no column '{name}'; set ingest.table.{key} to one of: {there}")
+    named += [*(("text", name) for name in captions), ("split", section.split or None)]
+    lost = [(key, name) for key, name in named if name is not None and name not in columns]
+    if lost:
+        names = " nor ".join(f"'{name}'" for _, name in lost)
+        keys = " and ".join(dict.fromkeys(f"ingest.table.{key}" for key, _ in lost))
+        without = " ".join(f"-S ingest.table.{key}=null" for key, _ in lost if key in OPTIONAL)
+        there = ", ".join(map(str, columns)) + (f"; or do without: {without}" if without else "")
+        raise ParamsError(f"{where}: no column {names}; set {keys} to one of: {there}")
     if not captions:
         raise ParamsError(f"{where}: ingest.table.text is an empty list; name at least one column")
+
+
+def _as_ids(images: list[str], where: str) -> list[str]:
+    """The pictures' paths, as the ids of a table without any; UserError where a picture stands in several rows."""
+    twice = [image for image, count in Counter(images).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{where}: {len(twice)} pictures stand in several rows, the first is '{twice[0]}'; put its captions into "
+            "columns of one row (ingest.table.text), or name a column of ids (ingest.table.id)"
+        )
+    return images
+
+
+def _labels(columns: Columns, section: TableSection, where: str, count: int) -> list[list[str]]:
+    """The classes of each row, each once; none of any row where no column holds them."""
+    if not section.label:
+        return [[] for _ in range(count)]
+    labels = _lists(columns[section.label], section.separator, section.label, where)
+    return [list(dict.fromkeys(label)) for label in labels]
 
 
 def _word(value: Any, column: str, where: str) -> str:

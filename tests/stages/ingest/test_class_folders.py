@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,16 @@ def test_a_folder_without_pictures_is_one_line(tmp_path: Path) -> None:
     assert str(error.value) == (
         "data/pets: no pictures in its class folders; put them at data/pets/<class>/<picture>.jpg"
     )
+
+
+@pytest.mark.parametrize("name", [b"cat/caf\xe9.jpg", b"caf\xe9/cat.jpg"])
+def test_a_name_that_is_not_utf8_is_one_line_with_its_bytes(tmp_path: Path, name: bytes) -> None:
+    write(tmp_path / "cat" / "a.jpg", b"x")
+    write(tmp_path / os.fsdecode(name), b"x")
+    with pytest.raises(UserError) as error:
+        load_folders(tmp_path, "pets", "data/pets")
+    said = name.decode(errors="backslashreplace")
+    assert str(error.value) == f"data/pets: the file name '{said}' is not UTF-8; rename it"
 
 
 def test_a_text_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:

@@ -100,17 +100,16 @@ def put(row: int, column: int, value: str) -> Callable[[Rows], Rows]:
     return change
 
 
-def one_class(rows: Rows) -> Rows:
-    return [[*row[:3], "cat"] for row in rows]
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (put(1, 2, " "), "mine: 1 of 4 items have no text, the first is 'item1'; give it one or leave it out"),
-        (put(1, 3, ""), "mine: 1 of 4 items have no label, the first is 'item1'; give it one or leave it out"),
+        (
+            put(1, 3, ""),
+            "mine: 1 of 4 items have no label, the first is 'item1'; give it one, leave it out, or "
+            "leave out every label",
+        ),
         (put(2, 0, "item0"), "mine: 1 ids stand more than once, the first is 'item0'; make them unique"),
-        (one_class, "mine: every item is of class 'cat'; two classes or more are needed"),
         (lambda rows: rows[:0], "mine: no items; look at the data and at the parameters of ingest"),
         (
             put(0, 0, "../item0"),
@@ -136,6 +135,27 @@ def test_bad_rows_are_one_line_and_nothing_is_written(
         ingest(tmp_path, change(four_pairs(tmp_path)))
     assert str(error.value) == message
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("label", "table", "labels", "said"),
+    [
+        ("cat", {}, [["cat"]] * 4, "1 class"),
+        ("cat", {"label": None}, [[]] * 4, "0 classes"),
+        ("", {}, [[]] * 4, "0 classes"),
+    ],
+)
+def test_one_class_or_none_is_enough(
+    tmp_path: Path, told: Told, label: str, table: dict[str, object], labels: list[list[str]], said: str
+) -> None:
+    rows = [[*row[:3], label] for row in four_pairs(tmp_path)]
+    assert read_manifest(ingest(tmp_path, rows, **table)).labels == labels
+    assert told.lines == [f"mine: 4 pairs, 4 captions, {said}"]
+
+
+def test_an_unusable_picture_is_called_that_where_its_path_is_the_id(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^mine: 1 of 4 items have an unusable image .*, the first is '/etc/hostname'"):
+        ingest(tmp_path, put(3, 1, "/etc/hostname")(four_pairs(tmp_path)), id=None)
 
 
 def test_missing_pictures_leave_no_manifest(tmp_path: Path) -> None:

@@ -67,6 +67,18 @@ def test_too_many_shots_leave_nothing_behind(tmp_path: Path) -> None:
     assert not asked.episodes.exists()
 
 
+@pytest.mark.parametrize(("labels", "what"), [([], "no item has a label"), (["cat"], "every item is of class 'cat'")])
+def test_fewer_than_two_classes_are_refused_with_the_key_to_set(tmp_path: Path, labels: list[str], what: str) -> None:
+    asked = params(tmp_path, [0], labels=[labels for _ in IDS])
+    with pytest.raises(ParamsError) as error:
+        run(asked)
+    assert str(error.value) == (
+        f"small: {what}, and split needs two classes or more; set ingest.table.label to the column that holds them, "
+        "or give each class a folder of its own"
+    )
+    assert not asked.episodes.exists()
+
+
 def test_people_are_told_the_sizes_and_how_many_items_are_on_both_sides(tmp_path: Path) -> None:
     labels = [[name[0]] for name in IDS]
     labels[0] = ["a", "b"]

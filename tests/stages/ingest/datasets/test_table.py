@@ -92,20 +92,47 @@ def test_a_table_outside_home_has_an_absolute_root(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "key", "name"),
+    ("table", "key", "name", "way"),
     [
-        ({"id": "key"}, "id", "key"),
-        ({"image": "file"}, "image", "file"),
-        ({"text": ["text", "more"]}, "text", "more"),
-        ({"label": "kind"}, "label", "kind"),
-        ({"split": "part"}, "split", "part"),
+        ({"id": "key"}, "id", "key", "; or do without: -S ingest.table.id=null"),
+        ({"image": "file"}, "image", "file", ""),
+        ({"text": ["text", "more"]}, "text", "more", ""),
+        ({"label": "kind"}, "label", "kind", "; or do without: -S ingest.table.label=null"),
+        ({"split": "part"}, "split", "part", "; or do without: -S ingest.table.split=null"),
     ],
 )
-def test_a_missing_column_names_those_there_are(tmp_path: Path, table: dict[str, object], key: str, name: str) -> None:
+def test_a_missing_column_names_those_there_are(
+    tmp_path: Path, table: dict[str, object], key: str, name: str, way: str
+) -> None:
     with pytest.raises(ParamsError) as error:
         load_rows(tmp_path, [["1", "a.jpg", "x", "cat"]], list(COLUMNS), **table)
     assert str(error.value) == (
-        f"mine/pairs.csv: no column '{name}'; set ingest.table.{key} to one of: id, image, text, label"
+        f"mine/pairs.csv: no column '{name}'; set ingest.table.{key} to one of: id, image, text, label{way}"
+    )
+
+
+def test_all_missing_columns_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError) as error:
+        load_rows(tmp_path, [["a.jpg", "x"]], ["image", "text"])
+    assert str(error.value) == (
+        "mine/pairs.csv: no column 'id' nor 'label'; set ingest.table.id and ingest.table.label to one of: image, "
+        "text; or do without: -S ingest.table.id=null -S ingest.table.label=null"
+    )
+
+
+def test_pictures_and_texts_are_all_that_a_table_needs(tmp_path: Path) -> None:
+    manifest = load_rows(tmp_path, [["x/a.jpg", "one"], ["b.jpg", "two"]], ["image", "text"], id=None, label=None)
+    assert manifest.ids == manifest.images == ["x/a.jpg", "b.jpg"]
+    assert manifest.labels == [[], []]
+
+
+def test_a_picture_in_several_rows_is_refused_where_its_path_is_the_id(tmp_path: Path) -> None:
+    rows = [["a.jpg", "one"], ["a.jpg", "two"], ["b.jpg", "three"]]
+    with pytest.raises(UserError) as error:
+        load_rows(tmp_path, rows, ["image", "text"], id=None, label=None)
+    assert str(error.value) == (
+        "mine/pairs.csv: 1 pictures stand in several rows, the first is 'a.jpg'; put its captions into columns of one "
+        "row (ingest.table.text), or name a column of ids (ingest.table.id)"
     )
 
 

@@ -4,7 +4,7 @@ HF_HUB_OFFLINE is respected, and an absent network is noticed in seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
@@ -15,7 +15,14 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from cache.errors import MissingError, UsageError
 
 PATIENCE = 5.0  # seconds until the hub counts as unreachable
-TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tiktoken")
+TOKENIZER_SETTINGS = "tokenizer_config.json"
+TOKENIZERS = (  # files that make a tokenizer, the one first that says most
+    ("tokenizer.json",),
+    ("vocab.txt",),
+    ("vocab.json", "merges.txt"),
+    ("*.model",),
+    ("tokenizer.tiktoken",),
+)
 
 
 def fetch_one(encoder: str, repository: str, names: Sequence[str], remedy: str) -> Path:
@@ -34,16 +41,37 @@ def fetch_one(encoder: str, repository: str, names: Sequence[str], remedy: str) 
         raise _unreachable(encoder, repository, wanted[0], type(error).__name__, remedy) from error
 
 
-def fetch_all(encoder: str, repository: str, patterns: Sequence[str], witness: str, remedy: str) -> Path:
-    """The folder of a repository's files that match; `witness` is the file whose presence shows it to be at hand."""
+def fetch_all(
+    encoder: str, repository: str, patterns: Sequence[str], witness: str, remedy: str, is_whole: Callable[[Path], bool]
+) -> Path:
+    """The folder of a repository's files that match, completed from the hub where it is not whole, as after a download
+    that broke off; where the hub cannot be asked, what is there.
+
+    A folder on this machine holds at least the file `witness`, and `is_whole` says whether it holds all that is needed.
+    """
     disable_progress_bars()
-    if found := _kept(repository, witness):
-        return found.parent
+    kept = _kept(repository, witness)
+    if kept and is_whole(kept.parent):
+        return kept.parent
+    revision = kept.parent.name if kept else None  # never files of two states of a repository
+    try:
+        return _fetch_folder(encoder, repository, patterns, witness, remedy, revision)
+    except MissingError:
+        if kept:
+            return kept.parent
+        raise
+
+
+def _fetch_folder(
+    encoder: str, repository: str, patterns: Sequence[str], what: str, remedy: str, revision: str | None
+) -> Path:
     _offered(encoder, repository, remedy)
     try:
-        return Path(snapshot_download(repository, allow_patterns=list(patterns), etag_timeout=PATIENCE))
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(patterns), etag_timeout=PATIENCE)
+        )
     except Exception as error:  # as above
-        raise _unreachable(encoder, repository, witness, type(error).__name__, remedy) from error
+        raise _unreachable(encoder, repository, what, type(error).__name__, remedy) from error
 
 
 def require(encoder: str, repository: str, witness: str) -> None:
@@ -53,9 +81,18 @@ def require(encoder: str, repository: str, witness: str) -> None:
         _offered(encoder, repository, fetch)
 
 
+def holds_tokenizer(folder: Path) -> bool:
+    """Whether a folder has all files of a tokenizer, its settings among them."""
+    return _holds(folder, TOKENIZER_SETTINGS) and any(all(_holds(folder, f) for f in files) for files in TOKENIZERS)
+
+
+def _holds(folder: Path, pattern: str) -> bool:
+    return any(path.is_file() for path in folder.glob(pattern))
+
+
 def require_tokenizer(encoder: str, folder: Path) -> None:
     """Make sure that a folder holds a tokenizer: without its files transformers makes one that knows no words."""
-    if not any(path.is_file() for kind in TOKENIZERS for path in folder.glob(kind)):
+    if not any(_holds(folder, files[0]) for files in TOKENIZERS):
         raise MissingError(
             f"{encoder}: no tokenizer in {folder}; fetch the model's tokenizer.json (or vocab.txt) into it"
         )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cache.errors import DamagedError, MissingError, UsageError, UserError
 from stages.extract.encoders.built import Built, EncoderChoice, quietly
-from stages.extract.encoders.registry import EncoderName
+from stages.extract.encoders.registry import EncoderName, refuse_folder
 
 IMAGE_WIDTH, TEXT_WIDTH, JOINT_WIDTH = 1280, 384, 512
 CONTEXT = 64  # tokens of a text at most
@@ -127,6 +127,7 @@ def _load_text(transformer: nn.Module, path: Path) -> None:
 
 def read_heads(path: Path) -> dict[str, Tensor]:
     """The two linear heads; MissingError, or UserError naming the first tensor that is absent or of another shape."""
+    refuse_folder("heads", path)
     if not path.is_file():
         raise MissingError(f"{path}: no such file; extract.heads names a safetensors file with {', '.join(HEADS)}")
     try:

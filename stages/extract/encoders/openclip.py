@@ -15,7 +15,7 @@ from cache.errors import MissingError, UsageError, UserError, nearest, one_line
 from stages.extract.encoders import hub
 from stages.extract.encoders.built import Built, EncoderChoice, library_config, quietly
 from stages.extract.encoders.checkpoints import is_torchscript, reading
-from stages.extract.encoders.registry import RANDOM, EncoderName
+from stages.extract.encoders.registry import RANDOM, EncoderName, refuse_folder
 
 CONFIG = "open_clip_config.json"
 SAFE, PICKLED = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
@@ -44,7 +44,7 @@ def build_from_hub(name: EncoderName, choice: EncoderChoice) -> Built:
     """Build the model of a repository of the hub; as `build_from_folder`, once it is fetched."""
     remedy = f"download {CONFIG}, {SAFE} and the tokenizer's files elsewhere and use local-dir:<their folder>"
     checkpoint = choice.weights or hub.fetch_one(name.full, name.model, CHECKPOINTS, remedy)
-    folder = hub.fetch_all(name.full, name.model, BESIDE, CONFIG, remedy)
+    folder = hub.fetch_all(name.full, name.model, BESIDE, CONFIG, remedy, _holds_texts_files)
     return build_from_folder(replace(name, model=str(folder)), replace(choice, weights=checkpoint))
 
 
@@ -150,6 +150,8 @@ def _checkpoint(name: EncoderName, tag: dict[str, Any], weights: Path | None) ->
 
 
 def _present(weights: Path | None) -> Path | None:
+    if weights:
+        refuse_folder("weights", weights)
     if weights and not weights.is_file():
         raise MissingError(f"{weights}: no such file; extract.weights names a checkpoint (safetensors, or torch.save)")
     return weights
@@ -169,6 +171,11 @@ def _require_texts_files(name: EncoderName, folder: Path, text: dict[str, Any]) 
         hub.require(name.full, text["hf_model_name"], "config.json")
     if text.get("hf_tokenizer_name"):
         hub.require_tokenizer(name.full, folder)
+
+
+def _holds_texts_files(folder: Path) -> bool:
+    """Whether the tokenizer that a folder's configuration names, if it does, is in it."""
+    return not _config_in(folder)["model_cfg"]["text_cfg"].get("hf_tokenizer_name") or hub.holds_tokenizer(folder)
 
 
 def _create(model: str, preprocess: dict[str, Any]) -> Any:

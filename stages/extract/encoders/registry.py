@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
 from functools import cache
@@ -179,6 +180,14 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in files if not any(p.startswith(".") for p in path.relative_to(folder).parts))
 
 
+def refuse_folder(key: str, path: Path) -> None:
+    """UsageError where a folder stands at the place that `extract.weights` or `extract.heads` names."""
+    if path.is_dir():
+        files = "a checkpoint (safetensors, or torch.save)" if key == "weights" else "a safetensors file"
+        whole = "; a folder that holds a whole model is --encoder local-dir:FOLDER" if key == "weights" else ""
+        raise UsageError(f"{path}: a folder; extract.{key} names one file, {files}{whole}")
+
+
 def label(encoder: str, heads: str | None, weights: str | None = None) -> str:
     """What ledgers, scores and paths call an encoder: its name, with `@<stem>` for a weights and for a heads file.
 
@@ -192,11 +201,12 @@ def label(encoder: str, heads: str | None, weights: str | None = None) -> str:
 
 def _safe(part: str) -> str:
     """Any text as the name of one file or folder; different texts have different ones. (Light: no cache.files.)"""
-    quoted = re.sub(r"^\.", "%2E", quote(part, safe="+")) or "%"
+    written = os.fsencode(part)  # a path may hold what is no UTF-8
+    quoted = re.sub(r"^\.", "%2E", quote(written, safe="+")) or "%"
     if len(quoted) <= LONGEST:
         return quoted
     kept = (LONGEST - 10) // 2
-    return f"{quoted[:kept]}-{xxhash.xxh3_64_hexdigest(part.encode())[:8]}-{quoted[-kept:]}"
+    return f"{quoted[:kept]}-{xxhash.xxh3_64_hexdigest(written)[:8]}-{quoted[-kept:]}"
 
 
 @cache

@@ -229,7 +229,7 @@ def _text_folder(encoder: str, tower: TowerName) -> Path:
         remedy = _remedy(tower.given, tower.given, f"{CONFIG}, {WEIGHTS[0]} and the tokenizer's files")
         if not tower.random:
             _fetch_weights(encoder, tower.given, remedy)
-        folder = hub.fetch_all(encoder, tower.given, BESIDE, CONFIG, remedy)
+        folder = hub.fetch_all(encoder, tower.given, BESIDE, CONFIG, remedy, hub.holds_tokenizer)
     hub.require_tokenizer(encoder, folder)
     return folder
 

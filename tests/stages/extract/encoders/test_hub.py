@@ -35,12 +35,16 @@ def refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "HfApi", lambda: SimpleNamespace(model_info=model_info))
 
 
+def whole(_folder: Path) -> bool:
+    return True
+
+
 def test_what_is_on_this_machine_needs_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     refuses(monkeypatch)
     kept = tmp_path / "b.bin"
     monkeypatch.setattr(hub, "try_to_load_from_cache", lambda _, name: str(kept) if name == "b.bin" else None)
     assert hub.fetch_one("enc", "own/er", ["a.safetensors", "b.bin"], "x") == kept
-    assert hub.fetch_all("enc", "own/er", ["*"], "b.bin", "x") == tmp_path
+    assert hub.fetch_all("enc", "own/er", ["*"], "b.bin", "x", whole) == tmp_path
     hub.require("enc", "own/er", "b.bin")
 
 
@@ -55,7 +59,7 @@ def test_an_unreachable_hub_is_one_line_with_the_remedy(monkeypatch: pytest.Monk
     refuses(monkeypatch)
     for call in (
         lambda: hub.fetch_one("enc", "own/er", ["a"], "do this"),
-        lambda: hub.fetch_all("enc", "own/er", ["*"], "a", "do this"),
+        lambda: hub.fetch_all("enc", "own/er", ["*"], "a", "do this", whole),
     ):
         with pytest.raises(MissingError) as caught:
             call()
@@ -85,4 +89,61 @@ def test_a_download_that_breaks_off_is_one_line(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(MissingError, match=r"enc: a of .* cannot be fetched \(OSError\); do this"):
         hub.fetch_one("enc", "own/er", ["a"], "do this")
     with pytest.raises(MissingError, match=r"enc: a of .* cannot be fetched \(OSError\); do this"):
-        hub.fetch_all("enc", "own/er", ["*"], "a", "do this")
+        hub.fetch_all("enc", "own/er", ["*"], "a", "do this", whole)
+
+
+@pytest.fixture
+def half(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """What a download that broke off leaves: the configuration at some state of the repository, and no tokenizer."""
+    folder = tmp_path / "0123abc"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda _, name: str(folder / name))
+    return folder
+
+
+def fetch_half() -> Path:
+    return hub.fetch_all("enc", "own/er", ["*.json"], "config.json", "x", hub.holds_tokenizer)
+
+
+def test_a_download_that_broke_off_is_completed_at_the_same_state(monkeypatch: pytest.MonkeyPatch, half: Path) -> None:
+    offers(monkeypatch, "config.json")
+    states: list[str] = []
+
+    def download(_repository: str, revision: str, **_: Any) -> str:
+        states.append(revision)
+        for name in ("tokenizer_config.json", "tokenizer.json"):
+            (half / name).touch()
+        return str(half)
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    assert fetch_half() == fetch_half() == half
+    assert states == ["0123abc"]  # and once it is whole, nobody is asked
+
+
+def test_half_a_download_is_used_where_the_hub_cannot_be_asked(monkeypatch: pytest.MonkeyPatch, half: Path) -> None:
+    refuses(monkeypatch)
+    assert fetch_half() == half
+    asked = offers(monkeypatch, "config.json")
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    assert fetch_half() == half
+    assert asked == []
+    with pytest.raises(MissingError, match="no tokenizer in"):
+        hub.require_tokenizer("enc", half)
+
+
+@pytest.mark.parametrize(
+    ("names", "is_one"),
+    [
+        (("tokenizer_config.json", "tokenizer.json"), True),
+        (("tokenizer_config.json", "spiece.model"), True),
+        (("tokenizer_config.json", "vocab.json", "merges.txt"), True),
+        (("tokenizer_config.json", "vocab.json"), False),
+        (("tokenizer_config.json",), False),
+        (("tokenizer.json",), False),
+    ],
+)
+def test_a_tokenizer_is_its_words_and_its_settings(tmp_path: Path, names: tuple[str, ...], is_one: bool) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert hub.holds_tokenizer(tmp_path) is is_one

@@ -153,6 +153,8 @@ def test_heads_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
         MissingError, match=r"no such file; extract\.heads names a safetensors file with image_proj\.weight"
     ):
         read_heads(path)
+    with pytest.raises(UsageError, match=r"a folder; extract\.heads names one file, a safetensors file$"):
+        read_heads(tmp_path)
     torch.save(changed(), path)
     with pytest.raises(UserError, match="not a safetensors file that can be read"):
         read_heads(path)

@@ -180,6 +180,13 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_in_place_of_the_weights_is_called_one(tmp_path: Path) -> None:
+    assert said_of("ViT-B-32", weights=tmp_path) == (
+        f"{tmp_path}: a folder; extract.weights names one file, a checkpoint (safetensors, or torch.save); "
+        "a folder that holds a whole model is --encoder local-dir:FOLDER"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

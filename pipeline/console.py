@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
@@ -16,6 +17,7 @@ from rich.table import Column, Table
 from cache.errors import UserError
 
 LOG_EVERY = 10.0  # seconds between two lines of progress where stderr is no terminal
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C stopped: 128 and the signal's number
 WIDE = 10_000  # columns: a table that goes to a file or a pipe is never cut or wrapped
 
 Cell = str | int | float | None
@@ -162,17 +164,30 @@ def _text(value: Cell) -> str:
     return text.replace("[", r"\[")
 
 
-def guarded(run: Callable[[], None], debug: bool) -> int:
+def guarded(run: Callable[[], object], debug: bool) -> int:
     """Run a command; an error becomes one line on stderr and an exit code, with its traceback only where `debug`."""
     try:
-        run()
+        return _exit_code(run)
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
         message, code = explain(error)
         print(" ".join(message.split("\n")), file=sys.stderr)
         return code
-    return 0
+
+
+def _exit_code(run: Callable[[], object]) -> int:
+    """The exit code of a command that came to its end; KeyboardInterrupt where Ctrl-C was that end.
+
+    Typer tells of Ctrl-C in other words from release to release: it returns 130, or raises Exit(130) or Abort.
+    """
+    try:
+        ended = run()
+    except (typer.Exit, typer.Abort) as error:
+        ended = getattr(error, "exit_code", INTERRUPTED)
+    if ended == INTERRUPTED:
+        raise KeyboardInterrupt
+    return ended if isinstance(ended, int) else 0
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -182,7 +197,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     if hasattr(error, "format_message"):  # typer's own: an unknown command or flag, a value of the wrong type
         return f"{str(error.format_message()).rstrip('.')}; see 'python -m pipeline --help'", 2
     if isinstance(error, KeyboardInterrupt):
-        return "stopped; what was finished is kept, and the same command goes on from there", 130
+        return "stopped; what was finished is kept, and the same command goes on from there", INTERRUPTED
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1
     return (

@@ -13,8 +13,10 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable
 
 import pytest
+import typer
 
 from cache.errors import ParamsError, UserError
 from pipeline.console import LOG_EVERY, ConsoleReporter, _Work, clock, guarded, show
@@ -43,6 +45,23 @@ def test_an_error_is_one_line_and_an_exit_code(
     assert printed.err.startswith(line)
     assert printed.err.count("\n") == 1
     assert printed.out == ""
+
+
+@pytest.mark.parametrize("error", [typer.Exit(130), typer.Abort(), KeyboardInterrupt(), None])
+def test_ctrl_c_is_one_line_and_130_however_typer_tells_it(
+    error: BaseException | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """None: as the release that is pinned does, which returns 130."""
+    assert guarded(lambda: fail(error) if error else 130, debug=False) == 130
+    assert capsys.readouterr().err == "stopped; what was finished is kept, and the same command goes on from there\n"
+
+
+@pytest.mark.parametrize("end", [lambda: None, lambda: 0, lambda: fail(typer.Exit())])
+def test_a_command_that_came_to_its_end_says_nothing(
+    end: Callable[[], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert guarded(end, debug=False) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,10 +16,10 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -114,6 +114,7 @@ def join_ray(workers: int) -> None:
     """Join the running cluster or start one of this machine; what is joined already stays so."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the house unasked
     ray = import_module("ray")
+    _set_ray_aside()
     if ray.is_initialized():
         return
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -128,6 +129,23 @@ def join_ray(workers: int) -> None:
                 f"RAY_ADDRESS: no Ray cluster answers at {address}; start it, or unset RAY_ADDRESS"
             ) from error
     ray.init(address="local", num_cpus=max(workers, joblib.cpu_count()), include_dashboard=False, **quiet)
+
+
+@cache
+def _set_ray_aside() -> None:
+    """What Ray tells of its workers goes to stderr, stdout being for results.
+
+    Ray has no switch for it: it prints from a thread of its own whenever it likes, and what it held back at its end.
+    """
+    ray_worker: Any = import_module("ray._private.worker")
+    printed: Callable[..., None] = ray_worker.print_to_stdstream
+
+    def aside(data: dict[str, Any], *how: Any, **more: Any) -> None:
+        # that a worker is let go is told as a failure, since a task of its may be tried again: nothing for a person
+        if told := [line for line in data["lines"] if "__ray_terminate__" not in line]:
+            printed({**data, "lines": told, "is_err": True}, *how, **more)
+
+    ray_worker.print_to_stdstream = aside
 
 
 def nodes_of_ray() -> list[tuple[int, int]]:

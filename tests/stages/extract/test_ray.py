@@ -22,7 +22,7 @@ from stages.extract.crew import extract_by_crew, join_ray, nodes_of_ray
 from stages.extract.params import ExtractParams
 from stages.extract.run import run
 from tests.stages.extract.conftest import Recorder, Toys, caches_of
-from tests.stages.extract.mortal import MortalTask, die_always, refuse
+from tests.stages.extract.mortal import MortalTask, die_always, die_once, refuse
 from tests.stages.extract.test_crew import shares_told
 
 ray = pytest.importorskip("ray", reason="ray is not installed; 'pip install .[ray]'")
@@ -135,6 +135,21 @@ def test_a_shard_that_kills_all_its_workers_ends_the_run_in_one_line(
         "use fewer --workers, or give it more memory"
     )
     assert len((tmp_path / "grave").read_text().split()) >= 2
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_ray_tells_stays_off_stdout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The dead are told of, and not that living workers are let go."""
+    monkeypatch.setattr(crew, "extract_one", die_once)
+    tasks: Any = [MortalTask(i, tmp_path / "grave") for i in range(4)]
+    extract_by_crew(None, tasks, 2, "cpu", "ray", lambda _: None)  # type: ignore[arg-type]
+    time.sleep(2)  # Ray prints from a thread of its own, some time later
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "PoolActor.run_batch failed" in printed.err
+    assert "__ray_terminate__" not in printed.err
 
 
 @pytest.mark.usefixtures("cluster")

@@ -4,9 +4,11 @@ Beside it the words that several parts of the house share, so that each stands o
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
 
 Gallery = Literal["target", "rest", "all"]  # what stands in a gallery
 Retrieve = Literal["mix", "pooled", "max", "mean"]  # how a head's views are read
@@ -16,6 +18,17 @@ Match = Literal["dot", "max", "mix"]  # how the vectors of two items are compare
 def twice(names: list[str]) -> str | None:
     """The first entry of a list that stands in it again."""
     return next((name for place, name in enumerate(names) if name in names[:place]), None)
+
+
+def spelled(pattern: str, allowed: str) -> AfterValidator:
+    """Text that matches a pattern as a whole; who writes another is told what is allowed in words."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise PydanticCustomError("spelled", "Input should be {allowed}", {"allowed": allowed})
+        return text
+
+    return AfterValidator(check)
 
 
 class Section(BaseModel):

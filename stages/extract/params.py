@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.section import Section
+from stages.section import Section, spelled
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Tokens = Literal["none", "joint", "raw"]
@@ -18,7 +18,9 @@ Storage = Literal["float16", "float32"]
 class ExtractSection(Section):
     """The section `extract` of params.yaml."""
 
-    device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: Annotated[
+        str, spelled(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, mps, cuda, or one of several, as in cuda:1")
+    ]
     precision: Precision
     tokens: Tokens
     storage: Storage

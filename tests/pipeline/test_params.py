@@ -65,7 +65,11 @@ def test_no_section_has_a_default() -> None:
         ("mixture.components=99", "-S: mixture.components is 99; input should be less than or equal to 8"),
         ("split.shots=[0,x]", "-S: split.shots.1 is 'x'; input should be a valid integer"),
         ("train.gcrdp.lambda=-1", "-S: train.gcrdp.lambda is -1; input should be greater than or equal to 0"),
-        ("extract.device=gpu", "-S: extract.device is 'gpu'; string should match pattern"),
+        (
+            "extract.device=gpu",
+            "-S: extract.device is 'gpu'; input should be auto, cpu, mps, cuda, or one of several, as in cuda:1",
+        ),
+        ("extract.device=cuda:x", "-S: extract.device is 'cuda:x'; input should be auto, cpu, mps, cuda, or one"),
         ("mixture", "-S mixture: expected key=value"),
         ("split.shots=[0", "-S split.shots=[0: the value is not valid YAML; quote it"),
     ],

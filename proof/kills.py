@@ -2,7 +2,8 @@
 SIGKILL at a moment drawn uniformly over the length of an undisturbed run, and the next child goes on in the same store.
 When a store gets whole, every byte below it is compared with that of an undisturbed run, and the next round begins in
 an empty one. After each kill the recorded parts are compared too, and none of them may be given out again. Runs with
-two workers are killed in turn while these start and while they work, and the next run begins at once.
+two workers are killed in turn while these start and while they work, and the next run begins at once. One that has not
+ended after two minutes did not hold, nor did a kill that no store in four gave occasion for.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from stages.extract.shard import Finished, Task
 
 ITEMS, KILLS, CREW_KILLS = 96, 50, 5
 STAGES = {1: ("begin",), 2: ("extract", "record")}  # by workers: what a child notes before the moments are counted
+STORES = 4  # stores for each kill, at most: a run may end before its kill comes
+LIMIT = 120.0  # seconds in which an extraction must end
 DEATH = 20.0  # seconds in which the workers of a dead leader must be gone
 SEED = 1
 
@@ -70,13 +73,15 @@ def told(what: str, tried: int, made: list[Round]) -> Proof:
 
 
 def rounds(toys: Toys, workers: int, kills: int) -> list[Round]:
-    """Rounds until that many kills have hit an extraction at work, or something was wrong."""
+    """Rounds until that many kills have hit an extraction at work, or something was wrong, or the stores are spent."""
     draw = random.Random(SEED + workers)
     reference = toys.into(f"whole{workers}", workers=workers)
     spans = undisturbed(reference)
     moments = ((word, draw.uniform(0, spans[word])) for word in cycle(spans))
     made: list[Round] = []
     while (left := kills - sum(len(r.kills) for r in made)) and not any(r.faults for r in made):
+        if len(made) == STORES * kills:
+            break
         params = toys.into(f"round{workers}-{len(made)}", workers=workers)
         made.append(one_round(params, reference, list(islice(moments, left))))
     return [r for r in made if r.kills or r.faults]
@@ -85,7 +90,7 @@ def rounds(toys: Toys, workers: int, kills: int) -> list[Round]:
 def undisturbed(params: ExtractParams) -> dict[str, float]:
     """Extract without harm; the seconds to the end from each moment that kills are counted from."""
     process, log = start(params, 0)
-    process.join()
+    end(process, log, None)
     times = {what: when for when, what in reversed(lines(log))}
     if "done" not in times:
         raise RuntimeError("the undisturbed extraction failed")
@@ -96,12 +101,15 @@ def one_round(params: ExtractParams, reference: ExtractParams, moments: list[tup
     """Kill at each of the moments until the store is whole, or the moments are spent; then compare."""
     here, orphans = Round(), list[psutil.Process]()
     for number in range(len(moments) + 1):
-        before = recorded(params.store)
+        before, begun = recorded(params.store), time.monotonic()
         process, log = start(params, number)
         orphans += end(process, log, moments[number] if number < len(moments) else None)
         said = [what for _, what in lines(log)]
         here.again += len(again := before & set(said))
         here.faults += [f"{name} was computed again" for name in sorted(again)]
+        if time.monotonic() > begun + LIMIT:
+            here.faults.append(f"an extraction had not ended after {LIMIT:g} s")
+            break
         if process.exitcode != -signal.SIGKILL or "done" in said:
             break
         here.kills.append(place(said))
@@ -123,12 +131,10 @@ def start(params: ExtractParams, number: int) -> tuple[ForkServerProcess, Path]:
 
 
 def end(process: ForkServerProcess, log: Path, moment: tuple[str, float] | None) -> list[psutil.Process]:
-    """Kill a child some seconds after it noted a word, or let it finish; the processes that it leaves."""
-    if moment is None:
-        process.join()
-        return []
-    word, seconds = moment
-    while process.is_alive() and word not in {what for _, what in lines(log)}:
+    """Kill a child some seconds after it noted a word, or where it has not ended in time; the processes it leaves."""
+    word, seconds = moment or ("begin", LIMIT)
+    late = time.monotonic() + LIMIT
+    while process.is_alive() and word not in {what for _, what in lines(log)} and time.monotonic() < late:
         process.join(0.005)
     process.join(seconds)
     left = children(process)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.section import Section
+from stages.section import Section, spelled
 
 Captions = Literal["first", "join", "mean"]
 
@@ -17,7 +17,7 @@ class TableSection(Section):
     """Where a user's own table is, and what its columns are called; `id` and `label` are None where it has none."""
 
     path: str | None
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Annotated[str, spelled(r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters, digits and . _ -, a letter or digit first")]
     id: str | None
     image: str
     text: str | list[str]

@@ -70,6 +70,10 @@ def test_no_section_has_a_default() -> None:
             "-S: extract.device is 'gpu'; input should be auto, cpu, mps, cuda, or one of several, as in cuda:1",
         ),
         ("extract.device=cuda:x", "-S: extract.device is 'cuda:x'; input should be auto, cpu, mps, cuda, or one"),
+        (
+            "ingest.table.name=a/b",
+            "-S: ingest.table.name is 'a/b'; input should be letters, digits and . _ -, a letter",
+        ),
         ("mixture", "-S mixture: expected key=value"),
         ("split.shots=[0", "-S split.shots=[0: the value is not valid YAML; quote it"),
     ],

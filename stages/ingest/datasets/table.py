@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -29,8 +30,8 @@ def load(params: IngestParams) -> Manifest:
     where = from_home(path, params.home)
     if not path.exists():
         raise MissingError(
-            f"table: {where} is missing; set ingest.table.path to your CSV, TSV or Parquet file or folder of class "
-            "folders, or use --dataset openmoji"
+            f"table: {os.path.normpath(path)} is missing; set ingest.table.path to your CSV, TSV or Parquet file "
+            "or folder of class folders, or use --dataset openmoji"
         )
     if path.is_dir():
         return load_folders(path, section.name, where)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -87,6 +88,7 @@ def test_a_label_shows_the_weights_file() -> None:
     assert label("ViT-B-32", None, "../mine/epoch 3.pt") == "ViT-B-32@epoch%203"
     assert label("ViT-B-32", None, "../mine/epoch 4.pt") != label("ViT-B-32", None, "../mine/epoch 3.pt")
     assert label("a", "h.st", "w.pt") == "a@w@h"
+    assert label("a", None, os.fsdecode(b"\xff.pt")) == "a@%FF"  # a name that is no UTF-8
 
 
 @pytest.mark.parametrize(

@@ -173,8 +173,8 @@ def test_an_absent_table_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(MissingError) as error:
         load(params(tmp_path, "table", path="mine/pairs.csv"))
     assert str(error.value) == (
-        "table: mine/pairs.csv is missing; set ingest.table.path to your CSV, TSV or Parquet file or folder of class "
-        "folders, or use --dataset openmoji"
+        f"table: {tmp_path}/mine/pairs.csv is missing; set ingest.table.path to your CSV, TSV or Parquet file or "
+        "folder of class folders, or use --dataset openmoji"
     )
 
 

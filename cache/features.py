@@ -216,7 +216,7 @@ class FeatureCache:
     @property
     def has_tokens(self) -> bool:
         """Whether tokens were kept (extract.tokens is not none)."""
-        return bool(self._names) and "tokens" in self._arrays(0)
+        return "tokens" in self._first
 
     def tokens(self, rows: Iterable[int] | Array) -> Array | tuple[Array, Array]:
         """The tokens of some rows, in the order asked, as stored (float16 or float32).
@@ -230,7 +230,7 @@ class FeatureCache:
             )
         rows = np.asarray(rows, np.int64)
         places = list(zip(self._part[rows].tolist(), self._row[rows].tolist(), strict=True))
-        return self._ragged(places) if "offsets" in self._arrays(0) else self._dense(places)
+        return self._ragged(places) if "offsets" in self._first else self._dense(places)
 
     def _dense(self, places: list[tuple[int, int]]) -> Array:
         like = self._like("tokens")
@@ -254,7 +254,7 @@ class FeatureCache:
 
     def pooled_raw(self) -> Array | None:
         """The towers' pooled vectors before the projection (N, D0) float32; None where the encoder is not aligned."""
-        return self._all("pooled_raw") if self._names and "pooled_raw" in self._arrays(0) else None
+        return self._all("pooled_raw") if "pooled_raw" in self._first else None
 
     def _all(self, name: str) -> Array:
         filled = [a for i in range(len(self._names)) if len(a := self._arrays(i)[name])]
@@ -263,7 +263,12 @@ class FeatureCache:
     def _like(self, name: str) -> Array:
         """The first part's array that has rows: a part whose rows all failed may not know their width."""
         parts = (self._arrays(i)[name] for i in range(len(self._names)))
-        return next((a for a in parts if len(a)), self._arrays(0)[name])
+        return next((a for a in parts if len(a)), self._first[name])
+
+    @property
+    def _first(self) -> dict[str, Array]:
+        """The arrays of the first part, whose names all parts share; those of no rows where there is no part."""
+        return self._arrays(0) if self._names else _nothing(self.rows_kind, self.about)
 
     def _arrays(self, part: int) -> dict[str, Array]:
         if part not in self._maps:
@@ -276,3 +281,14 @@ class FeatureCache:
             shards.require_sound_file(self.path, self._lines[name])
             self._compared.add(name)
         return self.path / name
+
+
+def _nothing(rows: RowKind, about: dict[str, Any]) -> dict[str, Array]:
+    """The arrays of a part without rows, of the widths that cache.json names."""
+    dims, storage = about["dims"], about["content"]["storage"]
+    arrays = {name: np.empty((0, dims[name]), np.float32) for name in ("pooled", "pooled_raw") if dims[name]}
+    if dims["tokens"] and rows == "image":
+        return arrays | {"tokens": np.empty((0, dims["tokens_an_image"], dims["tokens"]), storage)}
+    if dims["tokens"]:
+        return arrays | {"tokens": np.empty((0, dims["tokens"]), storage), "offsets": np.zeros(1, np.int64)}
+    return arrays

@@ -157,7 +157,7 @@ def _tokens_text(card: Card, about: dict[str, Any]) -> str:
 
 
 def _lengths_lines(card: Card) -> list[tuple[str, str | None]]:
-    if card["lengths"] is None:
+    if not card["lengths"]:
         return []
     drawn = bars(card["lengths"])
     names = ["text lengths", *[""] * len(drawn)]

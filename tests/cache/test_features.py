@@ -158,7 +158,7 @@ def test_an_unfinished_cache_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="not there; run 'verify --mend'"):
         FeatureCache.open(folder)
     begin_features(folder, "image", 1)
-    with pytest.raises(MissingError, match=r"unfinished, part-00000\.h5 and 2 more to come; run 'verify --mend'"):
+    with pytest.raises(MissingError, match=r"unfinished, part-00000\.h5 and 2 more to come; run 'extract'"):
         FeatureCache.open(folder)
 
 

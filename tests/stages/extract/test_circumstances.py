@@ -261,6 +261,11 @@ def test_no_row_and_one_row_are_whole_caches(tmp_path: Path, tiny_folder: Path, 
     assert counts == {"image": items, "text": 2 * items, "name": 2 * items}
     assert caches["image"].columns(["id"])["id"].to_pylist() == ["id0"][:items]
     assert [cache.failed.num_rows for cache in caches.values()] == [0, 0, 0]
+    assert {rows: cache.pooled().shape for rows, cache in caches.items()} == {r: (n, 16) for r, n in counts.items()}
+    assert np.shape(caches["image"].pooled_raw()) == (items, 32)
+    assert np.shape(caches["image"].tokens(range(items))) == (items, 4, 16)
+    values, offsets = caches["text"].tokens(range(2 * items))
+    assert (values.shape, values.dtype, len(offsets)) == ((int(offsets[-1]), 16), np.float16, 2 * items + 1)
     assert verify_store(params.store, hashes=True) == []
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import platform
 import sys
 from dataclasses import asdict
 from importlib.metadata import version
@@ -26,7 +27,12 @@ HEAD = """# Reliability
 Made by `make proof`; do not edit. What was done to stage one, how often, and how
 often it held. CI runs a tenth of each count on every change.
 
-Machine: {cores} cores ({chip}), Python {python}, {libraries}.
+A kill is SIGKILL (`kill -9`) of a process at work: it cannot be caught, and nothing
+is flushed, closed or cleaned up. Where the kills landed stands in the notes. The
+machine itself stayed up: what outlives a power failure rests on fsync, which is called
+before a file gets its name; no plug was pulled.
+
+Machine: {cores} cores ({chip}), {system}, Python {python}, {libraries}.
 
 | what | tried | held | note |
 | --- | ---: | ---: | --- |
@@ -60,7 +66,7 @@ def main() -> int:
         for proof in module.prove(1.0):
             proofs.append(proof)
             print(line(proof), end="", flush=True)
-    about = {**machine(), "libraries": {name: version(name) for name in LIBRARIES}}
+    about = {**machine(), "system": platform.platform(), "libraries": {name: version(name) for name in LIBRARIES}}
     write_json(ROOT / "results" / "proof.json", {"machine": about, "proofs": [asdict(proof) for proof in proofs]})
     write_bytes(ROOT / "docs" / "reliability.md", page(about, proofs, how).encode())
     for told in broken(proofs):

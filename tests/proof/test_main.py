@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import types
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import proof.__main__ as command
+from proof import dvc_kills, kills
 from proof.row import Proof, part_of
 
 
@@ -42,6 +46,21 @@ def test_what_did_not_hold_is_named_after_both_files_are_written(
     text = (tmp_path / "docs/reliability.md").read_text()
     assert "| one | 1 | 1 | in passing |" in text
     assert "`proof/two.py`: How proof.two goes." in text
+    told = text.partition("Machine: ")[2].splitlines()[0]
+    for said in (f"{os.cpu_count()} cores", platform.platform(), f"dvc {version('dvc')}", f"h5py {version('h5py')}"):
+        assert said in told
+    assert "A kill is SIGKILL" in text
+
+
+def test_the_page_says_where_the_kills_landed_and_what_becomes_of_dvcs_own_files() -> None:
+    rounds = [kills.Round(["recording", "computing"]), kills.Round(["computing"])]
+    trials = [dvc_kills.Trial(parts, True, True, True, []) for parts in (1, 70)]
+    made = [kills.told("kills", 3, rounds), *dvc_kills.told(trials)]
+    about = {"cores": 2, "chip": "x", "system": "y", "python": "z", "libraries": {}}
+    text = command.page(about, made, {"dvc_kills": dvc_kills.__doc__ or ""})
+    assert "| kills | 3 | 3 | 2 stores; 2 while computing, 1 while recording |" in text
+    assert "after 1 to 70 recorded parts" in text
+    assert "`.dvc/tmp/rwlock`" in text
 
 
 def test_a_share_is_never_nothing() -> None:

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
@@ -81,6 +82,7 @@ def _lost(often: str, count: int) -> str:
 def _by_loky(choice: EncoderChoice, tasks: list[Task], workers: int, device: str) -> Iterator[Finished]:
     """The shards as they are finished."""
     lanes = lanes_of(device, workers)
+    warnings.filterwarnings("ignore", r"\d+ tasks (which|have)", UserWarning)  # that a run which stops drops its rest
     with joblib.parallel_config(backend="loky", initializer=begin_worker, initargs=(os.getpid(),)):
         parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
         yield from parallel(joblib.delayed(extract_one)(choice, task, lanes) for task in tasks)

@@ -29,7 +29,7 @@ test: $(READY) ## ruff, mypy --strict and the whole test suite
 	mypy
 	pytest -q
 
-bench: $(READY) ## ratios against what a user would pick instead -> results/bench.json, docs/benchmarks.md, docs/scale.md
+bench: $(READY) ## ratios against what a user would pick instead -> docs/benchmarks.json, docs/benchmarks.md, docs/scale.md
 	python -m bench
 
 proof: $(READY) ## kills, faults and flipped bits, many times over -> results/proof.json, docs/reliability.md

@@ -1,13 +1,18 @@
-"""What grows with the number of rows and parts: memory of the plan, bytes of the index, the time of one record."""
+"""What grows with the number of rows and parts: memory of the plan and of a part that is written, bytes of the index,
+the time of one record."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import tempfile
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from bench.row import seconds
 from cache import shards
@@ -15,13 +20,19 @@ from cache.features import INDEX, PART_NAME, file_names
 from cache.files import digest_file, write_table
 from cache.manifest import Manifest
 from cache.shards import ShardLine
-from stages.extract.plan import rows_digest, rows_of
+from stages.extract import shard
+from stages.extract.encoders.built import EncoderChoice
+from stages.extract.encoders.encoder import Encoded, Encoder, load_encoder
+from stages.extract.plan import Row, rows_digest, rows_of
+from stages.extract.shard import Piece, Task, Times
 
 PARTS = (1_000, 10_000)
 PAIRS = 20_000
 INDEX_ROWS = 1_000_000
 HASHED = 1 << 28  # bytes
 ROUNDS = 5
+SHARDS = (256, 1024)  # rows of a small shard and of a large one
+BATCH = 64
 CAPTION = "a brown dog runs across the wet grass behind a small red ball"
 
 
@@ -37,6 +48,7 @@ def measure() -> dict[str, float]:
             "about_bytes_a_part": many["about"] / PARTS[1],
             "index_bytes_a_row": _index_bytes(Path(name)) / INDEX_ROWS,
             "digest_bytes_a_second": _digest_rate(Path(name)),
+            "writing_bytes_a_byte": writing_bytes_a_byte(Path(name), SHARDS),
             **_plan_bytes(),
         }
 
@@ -80,6 +92,39 @@ def _digest_rate(folder: Path) -> float:
     return HASHED / min(seconds(lambda: digest_file(folder / "bytes")) for _ in range(ROUNDS))
 
 
+def writing_bytes_a_byte(folder: Path, sizes: tuple[int, int]) -> float:
+    """Bytes of memory for each byte of a part while it is written: what a large one takes more than a small one."""
+    few, many = (_in_a_child(folder, size) for size in sizes)
+    return (many["peak"] - few["peak"]) / (many["file"] - few["file"])
+
+
+def _in_a_child(folder: Path, rows: int) -> dict[str, int]:
+    """The most memory of a fresh process from the first batch of a shard to its file, and the file's size: bytes."""
+    command = [sys.executable, "-m", "bench.growth", str(folder), str(rows)]
+    said: dict[str, int] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return said
+
+
+def _write(folder: Path, rows: int) -> dict[str, int]:
+    """Batches as an encoder without a joint space gives them are held, put together and written."""
+    encoder = load_encoder(EncoderChoice("lite0-minilm", None, None, "cpu", "fp32", folder, False))
+    items = [Row(f"{i:016x}", 0, "", "") for i in range(rows)]
+    task = Task(0, items, folder, folder, BATCH, "raw", "float32")
+    Path("/proc/self/clear_refs").write_text("5")  # the most memory starts anew
+    pieces = [_piece(encoder, task, np.arange(first, min(first + BATCH, rows))) for first in range(0, rows, BATCH)]
+    done = shard._write(encoder, task, pieces)
+    status = Path("/proc/self/status").read_text()
+    (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+    return {"peak": 1024 * int(peak), "file": done.file.stat().st_size}
+
+
+def _piece(encoder: Encoder, task: Task, places: NDArray[np.int64]) -> Piece:
+    n, (patches, width) = len(places), encoder.image_shape
+    tokens = np.full((n, patches, width), 0.5, np.float32)
+    encoded = Encoded(tokens, np.full(n, patches, np.int32), np.full((n, encoder.widths[0]), 0.5, np.float32), None)
+    return Piece(task, places, encoded, np.zeros(n, np.bool_), [], 0, Times(0.0, 0.0, 0.0))
+
+
 def _plan_bytes() -> dict[str, float]:
     """Python memory of planning an extraction, a pair with one caption: what stays, and the most there is at once."""
     tracemalloc.start()
@@ -104,3 +149,7 @@ def _pairs() -> Manifest:
         bytes=[50_000 + i for i in range(PAIRS)],
         xxh3=[f"{i:032x}" for i in range(PAIRS)],
     )
+
+
+if __name__ == "__main__":
+    print(json.dumps(_write(Path(sys.argv[1]), int(sys.argv[2]))))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was compared, on what, by how much, and what was promised. Seconds unless `unit` says otherwise."""
+    """What was compared, on what, by how much, and what was promised, 0 for nothing. Seconds unless `unit` says
+    otherwise; `device` is "cpu" or a GPU's name."""
 
     name: str
     ours: float
@@ -20,6 +21,7 @@ class Row:
     against: str
     unit: str = "s"
     note: str = ""
+    device: str = "cpu"
 
 
 def seconds(run: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
@@ -35,7 +37,14 @@ def median_seconds(run: Callable[[], object], repeats: int = 5) -> float:
     return statistics.median(seconds(run) for _ in range(repeats))
 
 
-def best_in_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The best wall time of each run over some rounds of all of them: what else the machine does meets all alike."""
-    times = [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds)]
+def best_in_turns(
+    runs: Mapping[str, Callable[[], object]], rounds: int, clocks: Mapping[str, Callable[[], float]] | None = None
+) -> dict[str, float]:
+    """The best time of each run over some rounds of all of them: what else the machine does meets all alike.
+
+    By the wall's clock, but for those runs that have one of their own in `clocks`."""
+    own = clocks or {}
+    times = [
+        {name: seconds(run, own.get(name, time.perf_counter)) for name, run in runs.items()} for _ in range(rounds)
+    ]
     return {name: min(round_[name] for round_ in times) for name in runs}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import growth
+from bench.figures import Figures, Machine
 from stages.extract.params import Tokens
 
 TEMPLATE = Path(__file__).with_name("scale_page.md")
@@ -18,6 +19,7 @@ SIZES = {1_000_000: "1 million", 1_000_000_000: "1 billion"}
 PLANS = ((1_000_000, 1024), (10_000_000, 1024), (1_000_000_000, 1024), (1_000_000_000, 131_072))  # rows, rows a part
 
 Side = Literal["image", "text"]
+Rates = dict[str, dict[str, Any]]  # rows of docs/benchmarks.json by name
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ ENCODERS = (
     Shape("ViT-B/32", {"image": 49, "text": TOKENS_A_TEXT}, {"image": 768, "text": 512}, 512),
     Shape("ViT-L/14", {"image": 256, "text": TOKENS_A_TEXT}, {"image": 1024, "text": 768}, 768),
 )
+MODELS = ("ViT-B-32", "ViT-L-14")
+PRECISIONS = ("fp32", "bf16")
+SIDES = ("images", "texts")
+NO_GPU = """No rate of a GPU is given, since no GPU was at hand, nor one of ViT-L/14: measure one on the chip at hand with
+a few thousand pairs (`extract` prints items/s at the end) and put it into the formula, or run `python -m bench gpu`
+there, which adds its lines. """
 KINDS: tuple[Tokens, ...] = ("none", "joint", "raw")
 
 
@@ -50,16 +58,18 @@ def bytes_a_row(shape: Shape, side: Side, tokens: Tokens, storage: int = 2) -> i
     return ID_BYTES + 4 + 4 + 1 + offsets + vectors + shape.tokens[side] * width * storage
 
 
-def page(results: dict[str, Any]) -> str:
-    """The page for what is in results/bench.json; "not measured" for what is not there."""
-    grown = results["facts"].get("scale")
-    machine = results["machine"]
+def page(figures: Figures) -> str:
+    """The page for what is in docs/benchmarks.json; "not measured" for what is not there."""
+    fact = figures["facts"].get("scale")
+    grown = fact["told"] if fact else None
+    rates = {row["name"]: row for row in figures["rows"]}
     values = {
-        "machine": f"{machine['cores']} cores, {machine['chip']}",
+        **({"machine": _place("cpu", fact["machine"])} if fact else {}),
         "tokens_a_text": TOKENS_A_TEXT,
         "id_bytes": ID_BYTES,
         "bytes_table": _bytes_table(),
-        "hours_table": _hours_table(results["rows"]),
+        "hours_table": _hours_table(rates),
+        "no_gpu": "" if _gpus(rates) else NO_GPU,
         "parts_table": _parts_table(grown),
         "parts_low": f"{growth.PARTS[0]:,}",
         "parts_high": f"{growth.PARTS[1]:,}",
@@ -77,6 +87,7 @@ def _grown(told: dict[str, float]) -> dict[str, str]:
         "about_bytes": f"{told['about_bytes_a_part']:.0f}",
         "record_us": f"{1e6 * told['record_seconds_a_part']:.1f}",
         "digest_gb": f"{told['digest_bytes_a_second'] / 1e9:.0f}",
+        "writing": f"{told['writing_bytes_a_byte']:.1f}",
         "plan_bytes": f"{kept:.0f}",
         "plan_peak": f"{told['plan_peak_bytes_a_pair']:.0f}",
         "plan_million": f"{kept * 1e6 / 1e9:.1f}",
@@ -109,17 +120,38 @@ def _pair(shape: Shape, tokens: Tokens) -> int:
     return bytes_a_row(shape, "image", tokens) + bytes_a_row(shape, "text", tokens)
 
 
-def _hours_table(rows: Sequence[dict[str, Any]]) -> str:
-    rates = {row["name"]: row["ours"] for row in rows}
-    lines = []
-    for precision in ("fp32", "bf16"):
-        images, texts = (rates.get(f"ViT-B-32, {side} alone, {precision}") for side in ("images", "texts"))
-        for captions in (1, 5):
-            told = [f"{rate:.0f}" if rate else NOT_MEASURED for rate in (images, texts)]
-            seconds = (1 / images + captions / texts) if images and texts else None
-            lines.append([precision, *told, str(captions), *(_hours(seconds, pairs) for pairs in SIZES)])
-    heads = ["precision", "images/s", "texts/s", "captions an image", *(f"{size} images" for size in SIZES.values())]
-    return table(heads, lines)
+def _hours_table(rates: Rates) -> str:
+    """Lines of the processor, measured or not, and of each GPU what was measured on it."""
+    of_cpu = [("ViT-B-32", precision, "") for precision in PRECISIONS]
+    of_gpus = [(model, precision, f", {gpu}") for gpu in _gpus(rates) for model in MODELS for precision in PRECISIONS]
+    of_gpus = [each for each in of_gpus if all(_rate(rates, side, *each) for side in SIDES)]
+    lines = [_hours_line(rates, *each, captions) for each in (*of_cpu, *of_gpus) for captions in (1, 5)]
+    heads = ["encoder", "precision", "on", "images/s", "texts/s", "captions an image"]
+    return table([*heads, *(f"{size} images" for size in SIZES.values())], lines)
+
+
+def _gpus(rates: Rates) -> list[str]:
+    return sorted({row["device"] for row in rates.values()} - {"cpu"})
+
+
+def _rate(rates: Rates, side: str, model: str, precision: str, suffix: str) -> dict[str, Any] | None:
+    """The row of one side of an encoder; `suffix` names the GPU, nothing the processor."""
+    return rates.get(f"{model}, {side} alone, {precision}{suffix}")
+
+
+def _hours_line(rates: Rates, model: str, precision: str, suffix: str, captions: int) -> list[str]:
+    images, texts = (_rate(rates, side, model, precision, suffix) for side in SIDES)
+    told = [f"{row['ours']:.0f}" if row else NOT_MEASURED for row in (images, texts)]
+    one = images or texts
+    place = _place(one["device"], one["machine"]) if one else NOT_MEASURED
+    seconds = 1 / images["ours"] + captions / texts["ours"] if images and texts else None
+    return [model, precision, place, *told, str(captions), *(_hours(seconds, pairs) for pairs in SIZES)]
+
+
+def _place(device: str, machine: Machine) -> str:
+    """A device in its machine."""
+    cores = f"{machine['cores']} cores ({machine['chip']})"
+    return cores if device == "cpu" else f"{device}, {cores}"
 
 
 def _hours(seconds: float | None, pairs: int) -> str:

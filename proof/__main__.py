@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.__main__ import machine
+from bench.machine import machine
 from cache.files import write_bytes, write_json
 from proof.row import Proof
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import bench.__main__ as command
+from bench.machine import machine
 from bench.row import Row
 
 CHANGE = {"least": 0.99, "mean": 0.999, "step": 0.01, "nearest": 0.98, "ten": 0.97}
@@ -30,7 +31,6 @@ def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(command, "COMPARISONS", ("one", "two"))
     monkeypatch.setattr(command, "FACTS", ("precision",))
     (tmp_path / "docs").mkdir()
-    (tmp_path / "results").mkdir()
     return tmp_path
 
 
@@ -57,7 +57,7 @@ def test_a_broken_promise_is_named_after_both_files_are_written(
     offer(monkeypatch, *ratios)
     assert command.main([]) == code
     assert capsys.readouterr().err == said
-    assert [r["name"] for r in json.loads((root / "results" / "bench.json").read_text())["rows"]] == ["one", "two"]
+    assert [r["name"] for r in json.loads((root / "docs" / "benchmarks.json").read_text())["rows"]] == ["one", "two"]
     assert "| two |" in (root / "docs" / "benchmarks.md").read_text()
 
 
@@ -72,11 +72,33 @@ def test_modules_that_are_named_are_measured_anew_and_the_others_stay(
     command.main([])
     offer(monkeypatch, 7.0, 8.0)
     assert command.main(["two"]) == 0
-    results = json.loads((root / "results" / "bench.json").read_text())
+    results = json.loads((root / "docs" / "benchmarks.json").read_text())
     assert [(r["module"], r["ratio"]) for r in results["rows"]] == [("one", 2.0), ("two", 8.0)]
-    assert results["facts"] == {"precision": PRECISION}
+    assert results["facts"] == {"precision": {"machine": machine(), "told": PRECISION}}
     page = (root / "docs" / "benchmarks.md").read_text()
-    assert [cells[3] for cells in [*rows_of(page, "| one"), *rows_of(page, "| two")]] == ["2.00", "8.00"]
+    assert [cells[4] for cells in [*rows_of(page, "| one"), *rows_of(page, "| two")]] == ["2.00", "8.00"]
+
+
+def test_in_a_fresh_clone_the_rows_of_other_modules_stay(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a clone has is what is committed: docs/."""
+    offer(monkeypatch, 2.0, 3.0)
+    command.main([])
+    assert {path.name for path in root.iterdir()} == {"docs"}
+    before = (root / "docs" / "benchmarks.md").read_text()
+    offer(monkeypatch, 2.0, 8.0)
+    command.main(["two"])
+    after = (root / "docs" / "benchmarks.md").read_text()
+    assert after == before.replace("| 3.00 |", "| 8.00 |") != before
+
+
+def test_each_row_tells_what_it_was_taken_on(root: Path) -> None:
+    here, there = machine(), {**machine(), "cores": 16, "device": "a GPU"}
+    ours = {"module": "one", "machine": here, **vars(row("slow", 2.0))}
+    theirs = {"module": "two", "machine": there, **vars(row("quick", 2.0)), "device": "a GPU"}
+    command.write_pages({"rows": [theirs, ours], "facts": {}})
+    page = (root / "docs" / "benchmarks.md").read_text()
+    assert [cells[1] for cells in [*rows_of(page, "| slow"), *rows_of(page, "| quick")]] == ["cpu of 1", "a GPU of 2"]
+    assert "\n2. 16 cores" in page
 
 
 def test_what_precision_changes_has_a_table_of_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,16 +111,17 @@ def test_what_precision_changes_has_a_table_of_its_own(root: Path, monkeypatch: 
     assert rows_of(page, "| precision fp16") == [["precision fp16", "does not work on cpu"]]
 
 
-def test_rows_that_the_processor_cannot_give_are_explained(root: Path) -> None:
-    about = command.machine()
-    made = {"module": "recipe", **vars(row("ViT-B-32, texts alone, fp32", 5.0))}
-    command.write_pages({"machine": about, "rows": [made], "facts": {}})
-    assert command.NO_BF16 in (root / "docs" / "benchmarks.md").read_text()
-    command.write_pages({"machine": about, "rows": [made, {**made, "name": "texts alone, bf16"}], "facts": {}})
-    assert command.NO_BF16 not in (root / "docs" / "benchmarks.md").read_text()
+def test_rows_that_the_machine_cannot_give_are_explained() -> None:
+    made = {"module": "recipe", "machine": machine(), **vars(row("ViT-B-32, texts alone, fp32", 5.0))}
+    assert command.NO_BF16 in command.page({"rows": [made], "facts": {}})
+    bf16 = {**made, "name": "texts alone, bf16"}
+    assert command.NO_BF16 not in command.page({"rows": [made, bf16], "facts": {}})
+    assert command.NO_GPU in command.page({"rows": [made, bf16], "facts": {}})
+    gpu = {**made, "name": "on a chip", "device": "a chip"}
+    assert command.NO_GPU not in command.page({"rows": [made, gpu], "facts": {}})
 
 
 def test_a_name_that_is_none_stops_before_anything_is_measured(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["onne"]) == 2
     assert capsys.readouterr().err == "bench: no comparison 'onne'; did you mean 'one'?\n"
-    assert not (root / "results" / "bench.json").exists()
+    assert not (root / "docs" / "benchmarks.json").exists()

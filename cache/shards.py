@@ -233,7 +233,9 @@ def require_whole(folder: Path, remedy: str) -> tuple[dict[str, Any], dict[str, 
         raise MissingError(f"{shown(folder)}: of another version; run '{command_of(folder)}' again")
     if missing := _unfinished_by(folder, about, lines):
         rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise MissingError(f"{shown(folder)}: unfinished, {missing[0]}{rest} to come; run '{command_of(folder)}', which goes on")
+        raise MissingError(
+            f"{shown(folder)}: unfinished, {missing[0]}{rest} to come; run '{command_of(folder)}', which goes on"
+        )
     return about, lines
 
 

@@ -140,6 +140,8 @@ def _set_ray_aside() -> None:
     Ray has no switch for it: it prints from a thread of its own whenever it likes, and what it held back at its end.
     """
     ray_worker: Any = import_module("ray._private.worker")
+    if not hasattr(ray_worker, "print_to_stdstream"):
+        return  # another release of Ray: better its lines among the results than no run
     printed: Callable[..., None] = ray_worker.print_to_stdstream
 
     def aside(data: dict[str, Any], *how: Any, **more: Any) -> None:

@@ -39,7 +39,8 @@ ENCODERS = (
 MODELS = ("ViT-B-32", "ViT-L-14")
 PRECISIONS = ("fp32", "bf16")
 SIDES = ("images", "texts")
-NO_GPU = """No rate of a GPU is given, since no GPU was at hand, nor one of ViT-L/14: measure one on the chip at hand with
+NO_GPU = """\
+No rate of a GPU is given, since no GPU was at hand, nor one of ViT-L/14: measure one on the chip at hand with
 a few thousand pairs (`extract` prints items/s at the end) and put it into the formula, or run `python -m bench gpu`
 there, which adds its lines. """
 KINDS: tuple[Tokens, ...] = ("none", "joint", "raw")

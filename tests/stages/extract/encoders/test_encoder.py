@@ -10,7 +10,7 @@ from PIL import Image
 
 from cache.errors import UsageError
 from stages.extract.encoders.built import EncoderChoice
-from stages.extract.encoders.encoder import CPU_SLICE, Encoder, digest_of_weights, load_encoder
+from stages.extract.encoders.encoder import CPU_SLICE, LIGHT_SLICE, Encoder, digest_of_weights, load_encoder
 from stages.extract.params import Precision
 from tests.stages.extract.conftest import choice_of
 
@@ -71,6 +71,16 @@ def test_pictures_are_the_same_in_slices_and_at_once(tiny: Encoder) -> None:
     many = pixels(2 * CPU_SLICE + 3)
     together, alone = tiny.encode_images(many, "joint"), [tiny.encode_images([one], "joint") for one in many]
     assert np.allclose(together.pooled, np.concatenate([one.pooled for one in alone]), atol=1e-5)
+
+
+def test_a_light_tower_takes_two_pictures_at_a_time_and_says_the_same_bits(lite0: Encoder, tiny: Encoder) -> None:
+    assert (lite0.cpu_slice, tiny.cpu_slice) == (LIGHT_SLICE, CPU_SLICE)
+    many = list(torch.randn(9, 3, 224, 224, generator=torch.Generator().manual_seed(0)))
+    light, usual = (e.encode_images(many, "raw") for e in (lite0, replace(lite0, cpu_slice=CPU_SLICE)))
+    assert light.tokens is not None
+    assert usual.tokens is not None
+    assert np.array_equal(light.tokens, usual.tokens)
+    assert np.array_equal(light.pooled, usual.pooled)
 
 
 def test_pil_pictures_are_preprocessed(tiny: Encoder) -> None:

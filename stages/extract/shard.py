@@ -96,8 +96,8 @@ def extract_shards(
     `lanes` batches are encoded side by side; `on_piece` hears of each batch. A batch never holds rows of two shards,
     and a lane is one core, so that the bits depend neither on `lanes` nor on what was done before.
 
-    A shard's batches wait in memory until its last one is encoded, and are put together there: what is held is three times
-    the shard at most (rows_per_shard x tokens x width) and a few batches, whatever the size of the dataset.
+    A shard's batches wait in memory until its last one is encoded, and are put together there: what is held is three
+    times the shard at most (rows_per_shard x tokens x width) and a few batches, whatever the size of the dataset.
     """
     jobs = (job for task in tasks for job in _jobs(encoder, task))
     ahead = ahead_of(encoder.device.type, lanes)

@@ -63,7 +63,7 @@ def test_the_bare_forward_pass_is_the_image_tower_alone(
     monkeypatch.setattr("stages.extract.encoders.encoder._numpy", never)
     root, pictures = extraction.make_pictures(tmp_path / "pictures", 8)
     runs = extraction.runs_of(bare, root, pictures, 2)
-    assert set(runs) == {"ours", "decoding", "forward, 4", "forward, 8", "forward, 16"}
+    assert set(runs) == {"ours", "decoding", "unpacking", "forward, 4", "forward, 8", "forward, 16"}
     runs["forward, 4"]()
     size = tuple(tiny.preprocess_about["size"])
     assert seen == [((4, 3, *size), True, True, 1)] * 2

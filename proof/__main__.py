@@ -1,5 +1,6 @@
 """`python -m proof`: break things many times over, write results/proof.json and docs/reliability.md.
 
+`python -m proof flips kills` does these alone. Both files are written after each module, with what was done by then.
 Exits with 1, naming the rows, where something did not hold each time.
 """
 
@@ -9,6 +10,7 @@ import importlib
 import inspect
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -56,23 +58,31 @@ def broken(proofs: list[Proof]) -> list[str]:
     return [f"{p.what}: held {p.held} of {p.tried} times" for p in proofs if p.held < p.tried or not p.tried]
 
 
-def main() -> int:
-    """Run the modules one after the other and write both files; the exit code."""
+def main(names: Sequence[str]) -> int:
+    """Run the modules one after the other, all or those named, and write both files; the exit code."""
     proofs: list[Proof] = []
     how: dict[str, str] = {}
-    for name in MODULES:
+    if unknown := set(names) - set(MODULES):
+        print(f"no proof '{min(unknown)}'; there are {', '.join(MODULES)}", file=sys.stderr)
+        return 2
+    for name in names or MODULES:
         module = importlib.import_module(f"proof.{name}")
         how[name] = inspect.cleandoc(module.__doc__ or "")
         for proof in module.prove(1.0):
             proofs.append(proof)
             print(line(proof), end="", flush=True)
-    about = {**machine(), "system": platform.platform(), "libraries": {name: version(name) for name in LIBRARIES}}
-    write_json(ROOT / "results" / "proof.json", {"machine": about, "proofs": [asdict(proof) for proof in proofs]})
-    write_bytes(ROOT / "docs" / "reliability.md", page(about, proofs, how).encode())
+        write(proofs, how)
     for told in broken(proofs):
         print(told, file=sys.stderr)
     return 1 if broken(proofs) else 0
 
 
+def write(proofs: list[Proof], how: dict[str, str]) -> None:
+    """Both files, of what was done so far."""
+    about = {**machine(), "system": platform.platform(), "libraries": {name: version(name) for name in LIBRARIES}}
+    write_json(ROOT / "results" / "proof.json", {"machine": about, "proofs": [asdict(proof) for proof in proofs]})
+    write_bytes(ROOT / "docs" / "reliability.md", page(about, proofs, how).encode())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

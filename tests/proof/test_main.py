@@ -40,7 +40,7 @@ def test_what_did_not_hold_is_named_after_both_files_are_written(
     monkeypatch.setattr(command, "ROOT", tmp_path)
     monkeypatch.setattr(command, "MODULES", ("one", "two"))
     monkeypatch.setattr("proof.__main__.importlib.import_module", modules.__getitem__)
-    assert command.main() == code
+    assert command.main([]) == code
     assert capsys.readouterr().err == said
     assert [p["what"] for p in json.loads((tmp_path / "results/proof.json").read_text())["proofs"]] == ["one", "two"]
     text = (tmp_path / "docs/reliability.md").read_text()
@@ -50,6 +50,11 @@ def test_what_did_not_hold_is_named_after_both_files_are_written(
     for said in (f"{os.cpu_count()} cores", platform.platform(), f"dvc {version('dvc')}", f"h5py {version('h5py')}"):
         assert said in told
     assert "A kill is SIGKILL" in text
+
+
+def test_a_proof_that_is_none_is_answered_with_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["flip"]) == 2
+    assert capsys.readouterr().err == "no proof 'flip'; there are kills, dvc_kills, commits, flips\n"
 
 
 def test_the_page_says_where_the_kills_landed_and_what_becomes_of_dvcs_own_files() -> None:

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ def begin(folder: Path, about: Mapping[str, Any], files: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         whole.sync_folder(folder.parent)
         lines = recorded(folder)
-        _sweep(folder, {ABOUT, *files} - set(lines))
+        sweep(folder, {ABOUT, *files} - set(lines))
         if ABOUT in lines:
             return _same(folder, content)
         finished = temporary(folder)
@@ -303,7 +303,7 @@ def repair(folder: Path) -> list[str]:
         return [ABOUT if damaged else RECORD]
     if damaged:
         _write_record(folder, {name: line for name, line in lines.items() if name not in damaged})
-    _sweep(folder, damaged)
+    sweep(folder, damaged)
     return damaged
 
 
@@ -358,7 +358,8 @@ def _same(folder: Path, content: Mapping[str, Any]) -> None:
         raise DamagedError(f"{where}: begun with another {', '.join(names)}; finish it with that, or remove the folder")
 
 
-def _sweep(folder: Path, names: Sequence[str] | set[str]) -> None:
+def sweep(folder: Path, names: Iterable[str] = ()) -> None:
+    """Remove what writers left that died while they wrote, and the files of these names. For the leader alone."""
     for path in folder.glob(f"{TEMPORARY}*"):
         path.unlink(missing_ok=True)
     for name in names:

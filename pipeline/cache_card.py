@@ -93,7 +93,7 @@ def _bar(share: float) -> str:
 
 def card_rows(card: Card, folder: Path) -> list[Row]:
     """The card as a table for a person."""
-    about = FeatureCache.open(folder).about
+    about = shards.about_of(folder)
     lines = [
         ("rows", f"{card['count']} {PLURAL[card['kind']]}" + (f" of {card['dataset']}" if card["dataset"] else "")),
         ("classes", None if card["classes"] is None else str(card["classes"])),

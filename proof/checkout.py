@@ -84,6 +84,13 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
+def make_extracted(folder: Path) -> Path:
+    """Such a folder with the features of its table, extracted at the prompt."""
+    done = pipeline(make_folder(folder), "extract")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 def make_checkout(folder: Path, items: int = ITEMS) -> Path:
     """A git checkout of the working tree's files with the tiny table, enough for DVC."""
     listed = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").stdout.splitlines()

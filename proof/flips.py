@@ -17,6 +17,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -105,8 +106,8 @@ def try_flip(params: ExtractParams, before: dict[str, bytes], kind: str, numbers
     parts = _inodes(store)
     flip(path, numbers)
     named = _named(store, path)
-    refused = _refused(lambda: shards.require_sound(path.parent)) and _refused(
-        lambda: _read_everything(path.parent, verify=True)
+    refused = _refused(partial(shards.require_sound, path.parent)) and _refused(
+        partial(_read_everything, path.parent, verify=True)
     )
     restored = _mended(params, before)
     again = {part for part, made in _inodes(store).items() if parts.get(part) != made}
@@ -180,7 +181,7 @@ def flip_other_kinds(base: Path, count: int) -> Iterator[bool]:
     for _ in range(count):
         path = numbers.choice(sorted(path for folder in keys_in(store) for path in folder.iterdir()))
         flip(path, numbers)
-        held = _named(store, path) and _refused(lambda folder=path.parent: shards.require_sound(folder))  # type: ignore[misc]
+        held = _named(store, path) and _refused(partial(shards.require_sound, path.parent))
         repair_store(store)
         yield held and not path.exists() and not verify_store(store, hashes=True)
         shutil.rmtree(store)

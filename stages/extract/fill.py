@@ -68,14 +68,8 @@ def _fill_locked(job: Job) -> None:
         finished = extract(job, tasks)
         reporter().say(summary(job.name, finished, time.monotonic() - begun))
     if shards.unfinished(job.folder):
-        _sweep(job.folder)
+        shards.sweep(job.folder)  # workers that live have nothing more to do
         features.finish(job.folder)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what workers left that died while they wrote; those that live have nothing more to do."""
-    for path in folder.glob(f"{shards.TEMPORARY}*"):
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

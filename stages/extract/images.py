@@ -50,36 +50,47 @@ class Picture(NamedTuple):
 
 
 def load(root: Path, row: Row) -> Picture:
-    """The picture of a row as RGB, upright, or why there is none.
+    """The picture of a row as RGB, upright, or why there is none; errors as of `fetch`."""
+    return unpack(row, fetch(root, row))
+
+
+def fetch(root: Path, row: Row) -> bytes | Failure:
+    """The bytes of a row's picture, the same that the manifest has the digest of, or why they are not to be had.
 
     A Failure depends on the picture's bytes alone, so that it can be kept under their digest. What may be otherwise
     tomorrow stops the run: MissingError for a file that is gone, UserError for one that cannot be read or that
     is not the one the manifest was made of.
     """
-    data = b""
     try:
-        data = read(root, row)
-        return Picture(decode(data), None, len(data))
+        data = _read(_inside(root, row.content))
     except UserError:
         raise
+    except Exception as error:  # of a path: out of the root, in a circle, no name at all
+        return _failure(row, error)
+    if digest_bytes(data) != row.digest:
+        raise UserError(f"{root / row.content}: changed since 'ingest' saw it; run 'ingest' again, then 'extract'")
+    return data
+
+
+def unpack(row: Row, fetched: bytes | Failure) -> Picture:
+    """The picture of a row's bytes, or why there is none."""
+    if isinstance(fetched, Failure):
+        return Picture(None, fetched, 0)
+    try:
+        return Picture(decode(fetched), None, len(fetched))
     except Exception as error:  # decoders of hostile files raise whatever they like
-        return Picture(None, Failure(row.id, row.content, type(error).__name__, _message(error)), len(data))
+        return Picture(None, _failure(row, error), len(fetched))
 
 
-def read(root: Path, row: Row) -> bytes:
-    """The bytes of a row's picture, the same that the manifest has the digest of."""
-    path = _inside(root, row.content)
+def _read(path: Path) -> bytes:
     try:
         if not (path.is_file() or path.is_dir()) and path.exists():  # a pipe would be waited for
             raise UserError(f"{path}: neither a file nor a link to one; put the picture back, or run 'ingest' again")
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise MissingError(f"{path}: gone since 'ingest' saw it; put it back, or run 'ingest' again") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); mend that and run 'extract' again") from error
-    if digest_bytes(data) != row.digest:
-        raise UserError(f"{path}: changed since 'ingest' saw it; run 'ingest' again, then 'extract'")
-    return data
 
 
 def _inside(root: Path, relative: str) -> Path:
@@ -126,6 +137,10 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
     return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+
+
+def _failure(row: Row, error: Exception) -> Failure:
+    return Failure(row.id, row.content, type(error).__name__, _message(error))
 
 
 def _message(error: Exception) -> str:

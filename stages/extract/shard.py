@@ -99,9 +99,10 @@ def extract_shards(
     A shard's batches wait in memory until its last one is encoded, and are put together there: what is held is three
     times the shard at most (rows_per_shard x tokens x width) and a few batches, whatever the size of the dataset.
     """
-    jobs = (job for task in tasks for job in _jobs(encoder, task))
+    on_cpu = encoder.device.type == "cpu"
+    jobs = (job if on_cpu else partial(_unpacked, job) for task in tasks for job in _jobs(encoder, task))
     ahead = ahead_of(encoder.device.type, lanes)
-    with _single_cores(encoder.device.type == "cpu"):
+    with _single_cores(on_cpu):
         for task, pieces in groupby(_overlapped(jobs, partial(_encode, encoder), lanes, ahead), key=lambda p: p.task):
             yield _write(encoder, task, list(_heard(pieces, on_piece)))
 
@@ -133,10 +134,21 @@ def _single_cores(wanted: bool) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-Job = Callable[[], Loaded]
+Fetched = Callable[[], Loaded]  # what was read, to be called where its tensors are made
+Job = Callable[[], Fetched]
 
 
-def _overlapped(jobs: Iterator[Job], encode: Callable[[Loaded], Piece], lanes: int, ahead: int) -> Iterator[Piece]:
+def _unpacked(job: Job) -> Fetched:
+    """A job that makes the tensors as well: beside a GPU the readers have the cores.
+
+    On a CPU the lane that encodes a batch makes its tensors: readers that do so compete with the lanes for the cores
+    (0.92 against 0.97 of a ViT-B/32's limit on two cores, bench `extraction`); what they read ahead is bytes.
+    """
+    loaded = job()()
+    return lambda: loaded
+
+
+def _overlapped(jobs: Iterator[Job], encode: Callable[[Fetched], Piece], lanes: int, ahead: int) -> Iterator[Piece]:
     """Run jobs (reading) and `encode` in threads; the results in order, `ahead` batches before who asks for them."""
     readers = ThreadPoolExecutor(
         max(lanes, min(ahead, joblib.cpu_count())), initializer=torch.set_num_threads, initargs=(1,)
@@ -145,8 +157,8 @@ def _overlapped(jobs: Iterator[Job], encode: Callable[[Loaded], Piece], lanes: i
     waiting: deque[Future[Piece]] = deque()
     try:
         for job in jobs:
-            loaded = readers.submit(job)
-            waiting.append(workers.submit(lambda future: encode(future.result()), loaded))
+            fetched = readers.submit(job)
+            waiting.append(workers.submit(lambda future: encode(future.result()), fetched))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -164,36 +176,50 @@ def _jobs(encoder: Encoder, task: Task) -> Iterator[Job]:
     """The reading of a task's batches."""
     if task.root is not None:
         for places in batches(len(task.rows), task.batch):
-            yield partial(_read_images, encoder, task, task.root, places)
+            yield partial(_fetch_images, encoder, task, task.root, places)
         return
     begin = time.perf_counter()
     texts = encoder.tokenize([row.content for row in task.rows])
     spent = (time.perf_counter() - begin) / len(task.rows)
     for places in batches_by_length(texts.lengths.tolist(), task.batch):
-        yield partial(_take_texts, task, texts, places, spent)
+        yield partial(_fetch_texts, task, texts, places, spent)
 
 
-def _read_images(encoder: Encoder, task: Task, root: Path, places: Places) -> Loaded:
+def _fetch_images(encoder: Encoder, task: Task, root: Path, places: Places) -> Fetched:
+    begin = time.perf_counter()
+    files = [images.fetch(root, task.rows[place]) for place in places]
+    return partial(_load_images, encoder, task, places, files, time.perf_counter() - begin)
+
+
+def _fetch_texts(task: Task, texts: Tokenized, places: Places, spent: float) -> Fetched:
+    """Nothing is to be read: texts come with the manifest."""
+    return partial(_load_texts, task, texts, places, spent)
+
+
+def _load_images(encoder: Encoder, task: Task, places: Places, files: list[bytes | Failure], spent: float) -> Loaded:
+    """A batch of pictures whose files were read in `spent` seconds."""
     begin = time.perf_counter()
     pixels, kept, failures, size = [], [], [], 0
-    for place in places:
-        image, failure, read = images.load(root, task.rows[place])
+    for place, file in zip(places, files, strict=True):
+        image, failure, read = images.unpack(task.rows[place], file)
         size += read
         if image is not None:
             pixels.append(encoder.preprocess(image))
             kept.append(place)
         if failure is not None:
             failures.append(failure)
-    return Loaded(task, np.array(kept, np.int64), pixels, failures, size, time.perf_counter() - begin)
+    seconds = spent + time.perf_counter() - begin
+    return Loaded(task, np.array(kept, np.int64), pixels, failures, size, seconds)
 
 
-def _take_texts(task: Task, texts: Tokenized, places: Places, spent: float) -> Loaded:
+def _load_texts(task: Task, texts: Tokenized, places: Places, spent: float) -> Loaded:
     """A batch of texts that are tokenised already, at `spent` seconds each."""
     size = sum(len(task.rows[place].content) for place in places)
     return Loaded(task, places, texts.take(places), [], size, spent * len(places))
 
 
-def _encode(encoder: Encoder, loaded: Loaded) -> Piece:
+def _encode(encoder: Encoder, fetched: Fetched) -> Piece:
+    loaded = fetched()
     begin = time.perf_counter()
     content, task = loaded.content, loaded.task
     truncated = content.truncated if isinstance(content, Tokenized) else np.zeros(len(content), np.bool_)

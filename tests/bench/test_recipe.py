@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
+import pytest
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
@@ -41,7 +42,7 @@ def test_the_recipe_writes_the_vectors_of_its_model(tmp_path: Path) -> None:
     np.testing.assert_allclose(texts[64:], last.numpy(), atol=1e-5)
 
 
-def test_texts_are_extracted_into_a_recorded_shard(tiny: Encoder, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_texts_are_extracted_into_a_recorded_shard(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[bool, int]] = []
     original = shards.record
 

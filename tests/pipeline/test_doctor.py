@@ -17,7 +17,7 @@ from pipeline import doctor, forecast
 from pipeline.params import load_params
 from pipeline.places import find_places
 from pipeline.setting import Setting
-from proof.checkout import make_folder, pipeline, run
+from proof.checkout import make_extracted, make_folder, pipeline, run
 
 HALVES = ("bf16", "fp16")
 
@@ -29,10 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    here = make_folder(tmp_path_factory.mktemp("doctor") / "extracted")
-    done = pipeline(here, "extract")
-    assert done.returncode == 0, done.stderr
-    return here
+    return make_extracted(tmp_path_factory.mktemp("doctor") / "extracted")
 
 
 def setting_of(folder: Path, **flags: object) -> Setting:

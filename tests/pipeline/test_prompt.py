@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from proof.checkout import make_folder, pipeline, run
+from proof.checkout import make_extracted, make_folder, pipeline, run
 
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make_folder(tmp_path_factory.mktemp("prompt") / "a folder with ünïcode")
-    done = pipeline(folder, "extract")
-    assert done.returncode == 0, done.stderr
-    return folder
+    return make_extracted(tmp_path_factory.mktemp("prompt") / "a folder with ünïcode")
 
 
 def files_of(folder: Path) -> dict[str, int]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -79,10 +78,10 @@ def test_a_file_written_under_its_final_name_is_found_out(
 
 
 def test_a_run_that_sweeps_its_record_away_is_found_out(clean: commits.Clean, monkeypatch: pytest.MonkeyPatch) -> None:
-    def sweep(folder: Path, names: Any) -> None:
+    def sweep(folder: Path, names: Iterable[str] = ()) -> None:
         (folder / shards.RECORD).unlink(missing_ok=True)
         original(folder, names)
 
-    original = shards._sweep
-    monkeypatch.setattr(shards, "_sweep", sweep)
+    original = shards.sweep
+    monkeypatch.setattr(shards, "sweep", sweep)
     assert wrong(clean)

@@ -6,6 +6,7 @@ import io
 import time
 from contextlib import redirect_stderr
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -42,5 +43,5 @@ def on_a_read_only_disk(params: ExtractParams, answer: Connection) -> None:
     other = replace(params, section=params.section.model_copy(update={"tokens": "raw"}))
     for asked in (params, other):
         with redirect_stderr(io.StringIO()) as seen:
-            code = guarded(lambda asked=asked: run(asked), debug=False)  # type: ignore[misc]
+            code = guarded(partial(run, asked), debug=False)
         answer.send((code, seen.getvalue()))

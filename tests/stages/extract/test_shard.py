@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,24 @@ def test_every_core_reads_for_one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
             yield lambda i=i: (together.wait(10), i)[1]
 
     assert list(shard._overlapped(jobs(), lambda loaded: loaded, 1, shard.ahead_of("cuda", 1))) == list(range(8))
+
+
+def test_tensors_are_made_in_the_lanes_of_a_cpu_and_by_the_readers_of_a_gpu(tiny: Encoder, task: Task) -> None:
+    def made_in(job: shard.Job) -> list[str]:
+        with ThreadPoolExecutor(1, "reader") as readers, ThreadPoolExecutor(1, "lane") as lanes:
+            threads.clear()
+            lanes.submit(readers.submit(job).result()).result()
+        return [name.partition("_")[0] for name in threads]
+
+    threads: list[str] = []
+
+    def noted(image: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return tiny.preprocess(image)
+
+    job = next(shard._jobs(replace(tiny, preprocess=noted), task))
+    assert made_in(job) == ["lane"] * 3
+    assert made_in(partial(shard._unpacked, job)) == ["reader"] * 3
 
 
 def test_so_many_batches_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:

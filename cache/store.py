@@ -66,6 +66,10 @@ class Ledger:
     about: dict[str, Any]
     keys: tuple[LedgerKey, ...]
 
+    def of(self, kind: str) -> tuple[LedgerKey, ...]:
+        """The keys of one kind, in their order."""
+        return tuple(key for key in self.keys if key.kind == kind)
+
     def find(self, **about: Any) -> LedgerKey:
         """The first key that is all of `about`; MissingError says what was sought and which command makes it."""
         for key in self.keys:

@@ -28,8 +28,8 @@ from stages.ingest.params import IngestParams
 from stages.mixture.params import MixtureParams
 from stages.report.params import ReportParams
 from stages.split.params import SplitParams
-from stages.train.methods import find as find_method
 from stages.train.params import TrainParams
+from stages.train.plan import rows_of
 
 STAGE_ONE = ("encoder", "ingest", "extract")  # the parts of params.yaml, beside the dataset, that features depend on
 
@@ -214,7 +214,7 @@ def _train_stamp(setting: Setting) -> str:
 
 def _uses_views(setting: Setting) -> bool:
     """Whether a method that is to run reads component views: only then is a mixture fitted on the way."""
-    return any(find_method(name).uses_views for name in setting.params.train.methods)
+    return any(row.method.uses_views for row in rows_of(setting.params.train))
 
 
 def _mixtures(setting: Setting) -> Path | None:

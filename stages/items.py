@@ -20,6 +20,7 @@ from cache.store import Ledger, folder_of, read_ledger
 
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
 KINDS: tuple[RowKind, ...] = (*MODALITIES, "name")
+Space = Literal["joint", "raw"]  # where both modalities are comparable; each tower's own
 Array = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
@@ -30,7 +31,8 @@ class Items:
 
     pooled[m] (N, d_m) float32, as the encoder gave it, not normalised; pooled_raw[m] (N, D0_m) float32 or None.
     views[m] (N, K, D_m), weights[m] (N, K) float32 and live[m] (N, K) bool, None where no mixture was asked for.
-    names: class name -> (d,) float32, the mean over the templates of unit vectors. encoder: its label.
+    names[space]: class name -> (D,) float32, the mean over the templates of the text tower's vectors: `joint` as in
+    pooled (of unit vectors where aligned), `raw` as in pooled_raw, where there are such. encoder: its label.
     keys: what all this was read from ("image", "text", "name" and, with views, "mixtures")."""
 
     ids: list[str]
@@ -42,7 +44,7 @@ class Items:
     views: dict[Modality, Array] | None
     weights: dict[Modality, Array] | None
     live: dict[Modality, NDArray[np.bool_]] | None
-    names: dict[str, Array]
+    names: dict[Space, dict[str, Array]]
     keys: dict[str, str]
 
     def __len__(self) -> int:
@@ -138,7 +140,7 @@ def load_items(store: Path, manifest: Path, features: Path, mixtures: Path | Non
         views=None if mixed is None else {m: np.asarray(mixed[m].views, np.float32) for m in MODALITIES},
         weights=None if mixed is None else {m: np.asarray(mixed[m].weights, np.float32) for m in MODALITIES},
         live=None if mixed is None else {m: np.asarray(mixed[m].live, np.bool_) for m in MODALITIES},
-        names=_names(caches["name"]),
+        names=_names(caches["name"], bool(ledger.about["aligned"])),
         keys=_keys(ledger, mixtures),
     )
 
@@ -159,9 +161,18 @@ def _raw(caches: dict[RowKind, FeatureCache], rows: dict[Modality, list[Rows]]) 
     return kept if len(kept) == len(MODALITIES) else None
 
 
-def _names(cache: FeatureCache) -> dict[str, Array]:
-    vectors, classes = unit(cache.pooled()), np.array(cache.ids)
-    return {str(name): vectors[classes == name].mean(axis=0) for name in np.unique(classes)}
+def _names(cache: FeatureCache, aligned: bool) -> dict[Space, dict[str, Array]]:
+    """The class names in both spaces; joint vectors count by their direction alone, a tower's own as they are."""
+    pooled, raw = cache.pooled(), cache.pooled_raw()
+    names: dict[Space, dict[str, Array]] = {"joint": _by_class(cache.ids, unit(pooled) if aligned else pooled)}
+    if raw is not None:
+        names["raw"] = _by_class(cache.ids, raw)
+    return names
+
+
+def _by_class(ids: Sequence[str], values: Array) -> dict[str, Array]:
+    classes = np.array(ids)
+    return {str(name): np.asarray(values[classes == name]).mean(axis=0) for name in np.unique(classes)}
 
 
 def _mixtures(store: Path, ledger: Ledger, count: int) -> dict[Modality, MixtureRows]:

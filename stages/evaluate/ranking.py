@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cache.errors import UserError
 from stages import retrieval
 from stages.evaluate.plan import Task
-from stages.heads import Head, Vectors
+from stages.heads.head import Head, Vectors
 from stages.items import MODALITIES, Items, Modality, unit
 from stages.section import Gallery
 

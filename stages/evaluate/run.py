@@ -19,7 +19,8 @@ from stages.evaluate.plan import Task, plan_tasks
 from stages.evaluate.ranking import Result, evaluate_task, look
 from stages.evaluate.summary import summarise
 from stages.evaluate.tables import query_table, score_rows
-from stages.heads import Head, load_head
+from stages.heads.files import load_head
+from stages.heads.head import Head
 from stages.items import Items, load_items, require_sound
 from stages.progress import reporter
 from stages.section import Gallery
@@ -32,7 +33,7 @@ def run(params: EvaluateParams) -> None:
     items = load_items(params.store, params.manifest, params.features, params.mixtures, params.captions)
     require_sound(params.store, items)
     episodes, ledger = read_episodes(params.episodes), read_ledger(params.heads)
-    tasks = plan_tasks(ledger.keys, episodes, params.section.galleries)
+    tasks = plan_tasks(ledger.of("heads"), episodes, params.section.galleries)
     _require_tasks(params.heads, ledger, tasks)
     results = list(_results(params.store, tasks, items))
     about = {"dataset": params.dataset, "encoder": params.label, "features": items.keys["image"]}

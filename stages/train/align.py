@@ -8,7 +8,7 @@ from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from cache.errors import ParamsError
-from stages.heads import Affine
+from stages.heads.head import Affine
 from stages.items import Array, Modality
 from stages.train.params import CcaSection
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from cache.episodes import FITTED_ON, Episode
 from cache.errors import UsageError
-from stages.heads import Affine
+from stages.heads import linear
+from stages.heads.head import Affine
 from stages.items import MODALITIES, Items, Modality, unit
 from stages.section import Retrieve, Section
 from stages.train.align import fit_cca
@@ -21,11 +22,14 @@ from stages.train.params import CcaSection
 @dataclass(frozen=True)
 class TrainEpisode:
     """Rows of source-train and support with their features. items: N of them; support (N,) bool; align: how two
-    unaligned towers are brought together, None where they are; key: the digest of these rows and their labels."""
+    unaligned towers are brought together, None where they are; source, target: the sorted class names of the class
+    split; key: the digest of these rows and their labels."""
 
     items: Items
     support: NDArray[np.bool_]
     align: CcaSection | None
+    source: list[str]
+    target: list[str]
     key: str
 
 
@@ -35,7 +39,9 @@ def train_episode(episode: Episode, items: Items, align: CcaSection) -> TrainEpi
     chosen = items.take(items.rows_of([name for role in FITTED_ON for name in ids[role]]))
     labels = [episode.labels[name] for name in chosen.ids]
     support = np.repeat([False, True], [len(ids[role]) for role in FITTED_ON])
-    return TrainEpisode(relabelled(chosen, labels), support, None if items.aligned else align, episode.key)
+    fitted_on = relabelled(chosen, labels)
+    classes = episode.source_classes, episode.target_classes
+    return TrainEpisode(fitted_on, support, None if items.aligned else align, *classes, episode.key)
 
 
 def relabelled(items: Items, labels: list[tuple[str, ...]]) -> Items:
@@ -69,18 +75,21 @@ def require_joint_views(episode: TrainEpisode, method: str) -> None:
             )
 
 
-def describe(episode: TrainEpisode, method: str, retrieve: Retrieve) -> dict[str, Any]:
-    """What a linear head says of itself in its file, before what it was fitted on: method, features, reading."""
+def describe(episode: TrainEpisode, method: str, kind: str) -> dict[str, Any]:
+    """What a head says of itself in its file, before what it was fitted on: kind, method, features."""
     items = episode.items
-    read = ("image", "text", "mixtures") if find(method).uses_views else ("image", "text")
     return {
-        "kind": "linear",
+        "kind": kind,
         "method": method,
         "encoder": items.encoder,
         "aligned": items.aligned,
-        "retrieve": retrieve,
-        "features": {name: items.keys[name] for name in read},
+        "features": {name: items.keys[name] for name in find(method).reads},
     }
+
+
+def describe_linear(episode: TrainEpisode, method: str, retrieve: Retrieve) -> dict[str, Any]:
+    """The same of a linear head, with how its views are read."""
+    return {**describe(episode, method, linear.KIND), "retrieve": retrieve}
 
 
 def fitted(episode: TrainEpisode, section: Section) -> dict[str, Any]:

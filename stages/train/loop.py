@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cache.errors import UserError
-from stages.heads import Affine, Residual, Step, to_sphere
+from stages.heads.head import Affine, Step, to_sphere
+from stages.heads.linear import Residual
 from stages.items import MODALITIES, Array, Modality
 from stages.train.episode import TrainEpisode
 from stages.train.params import GapSection

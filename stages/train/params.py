@@ -4,17 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
-from stages.section import Retrieve, Section, twice
+from stages.section import Retrieve, Section, spelled, twice
 
 Positives = Literal["out", "in"]  # mean of logs, log of mean
 ThetaKind = Literal["quantile", "absolute"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
+Covariance = Literal["within", "total"]
+T = TypeVar("T")
+
+
+def one_or_several(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """A value that is right, or a list of such."""
+    if not isinstance(value, list):
+        return check(value)
+    if not value:
+        raise ValueError("an empty list has no value to choose; list some, or write one value")
+    return [check(one) for one in value]
+
+
+Listed = Annotated[T, WrapValidator(one_or_several), PlainSerializer(lambda value: value)]
+"""One value, or in params.yaml a list of which one is chosen on source classes before a method sees it."""
 
 
 class CcaSection(Section):
@@ -59,14 +81,49 @@ class GcrdpSection(GapSection):
         return self
 
 
+class ScmSection(Section):
+    """SCM: how features are whitened, what a class name and the towers' own spaces count, how posteriors are read.
+
+    covariance and shrinkage of the whitening, 1 being none; name_weight is lambda; tau is the posteriors' temperature;
+    cosine is w, the share of the whitened cosine; vote_image and vote_text are b_v and b_t, the shares of the votes in
+    the towers' own spaces, vote_shrinkage of their whitening."""
+
+    names: bool
+    covariance: Listed[Covariance]
+    shrinkage: Listed[Fraction]
+    name_weight: Listed[Weight]
+    tau: Listed[Positive]
+    cosine: Listed[Fraction]
+    vote_image: Listed[Fraction]
+    vote_text: Listed[Fraction]
+    vote_shrinkage: Listed[Fraction]
+
+
+class SelectionSection(Section):
+    """Choosing among listed values on source classes: how many halvings of these classes."""
+
+    draws: int = Field(ge=1)
+
+
+class VariantSection(Section):
+    """One more row of the tables: a method with some other values than its section has."""
+
+    method: str
+    variant: Annotated[str, Field(min_length=1), spelled(r"[a-z0-9][a-z0-9 ._-]*", "small letters, digits, - and _")]
+    values: dict[str, Any]
+
+
 class TrainSection(Section):
     """The section `train` of params.yaml."""
 
     methods: list[str] = Field(min_length=1)
+    variants: list[VariantSection]
+    selection: SelectionSection
     align: CcaSection
     cca: CcaSection
     gap: GapSection
     gcrdp: GcrdpSection
+    scm: ScmSection
 
     @field_validator("methods")
     @classmethod

@@ -2,28 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import ValidationError
+
 from cache.episodes import Episode
-from cache.errors import UsageError
+from cache.errors import ParamsError, UsageError
+from cache.files import digest_of
 from cache.store import make_key
 from stages.items import captions_read
-from stages.section import Section
-from stages.train.methods import Method
-from stages.train.params import TrainSection
+from stages.section import Section, twice
+from stages.train.methods import Method, find
+from stages.train.params import CcaSection, TrainSection, VariantSection
 
 CHOSEN_ON = ("flickr8k-core20", "core20-masked")  # the photographs that params.yaml's values were tried on
 CHOSEN_PROTOCOL = "parity"  # and the class split of that choice
 
 
 @dataclass(frozen=True)
-class Job:
-    """One head that the ledger will name: who makes it, on which episode, and the content of its key."""
+class Row:
+    """One row of the tables to come: a method, what is special about it, and its values."""
 
     method: Method
+    variant: str
     section: Section | None
+
+
+def rows_of(section: TrainSection) -> list[Row]:
+    """The rows that a section asks for: its methods, then its variants. UsageError for an unknown method, ParamsError
+    for a variant of wrong values or one that stands twice."""
+    rows = [Row(find(name), "default", getattr(section, name, None)) for name in section.methods]
+    rows += [_varied(section, asked) for asked in section.variants]
+    if again := twice([f"{row.method.name} ({row.variant})" for row in rows]):
+        raise ParamsError(f"train.variants: '{again}' stands twice, name each variant of a method once")
+    return rows
+
+
+def _varied(section: TrainSection, asked: VariantSection) -> Row:
+    """A method's row under its own section with the values of a variant."""
+    method, own = find(asked.method), getattr(section, asked.method, None)
+    if not isinstance(own, Section):
+        raise ParamsError(f"train.variants: '{asked.method}' has no values that a variant could change")
+    try:
+        values = {**own.model_dump(by_alias=True), **asked.values}
+        return Row(method, asked.variant, type(own).model_validate(values))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        key = ".".join(map(str, fault["loc"]))
+        raise ParamsError(f"train.variants: '{asked.variant}' of {method.name}: {key}: {fault['msg']}") from error
+
+
+@dataclass(frozen=True)
+class Job:
+    """One head that the ledger will name: its row, with one value for every key, its episode and its key's content."""
+
+    row: Row
     episode: Episode
     content: dict[str, Any]
 
@@ -36,7 +71,8 @@ class Job:
     def about(self) -> dict[str, Any]:
         """What tells this head from the others of a ledger."""
         episode = self.episode
-        named = {"method": self.method.name, "variant": "default", "access": "inductive", "names": False}
+        names = bool(getattr(self.row.section, "names", False))
+        named = {"method": self.row.method.name, "variant": self.row.variant, "access": "inductive", "names": names}
         draw = {"protocol": episode.protocol, "half": episode.half, "shots": episode.shots, "seed": episode.seed}
         return {**named, **draw}
 
@@ -51,16 +87,20 @@ class Features:
     captions: str
 
 
+Choose = Callable[[Row, Episode], Section | None]  # the section of a row with one value for every key
+
+
 def plan_jobs(
-    methods: Sequence[Method], episodes: Iterable[Episode], features: Features, section: TrainSection
+    rows: Sequence[Row], episodes: Iterable[Episode], features: Features, align: CcaSection, choose: Choose
 ) -> list[Job]:
-    """A job a method and episode, in that order. UsageError if an encoder's towers share no space and a method
+    """A job a row and episode, in that order. UsageError if an encoder's towers share no space and a method
     needs one."""
-    for method in methods:
-        if method.needs_aligned and not features.aligned:
-            raise UsageError(refusal(method.name, features.encoder))
+    for row in rows:
+        if row.method.needs_aligned and not features.aligned:
+            raise UsageError(refusal(row.method.name, features.encoder))
     drawn = list(episodes)
-    return [_job(method, episode, features, section) for method in methods for episode in drawn]
+    chosen = ((replace(row, section=choose(row, episode)), episode) for row in rows for episode in drawn)
+    return [_job(row, episode, features, align) for row, episode in chosen]
 
 
 def refusal(method: str, encoder: str) -> str:
@@ -68,20 +108,37 @@ def refusal(method: str, encoder: str) -> str:
     return f"method '{method}' needs aligned features and {encoder} has none; use --method cca"
 
 
-def _job(method: Method, episode: Episode, features: Features, section: TrainSection) -> Job:
-    own: Section | None = getattr(section, method.name, None)
-    aligned_by = section.align.model_dump() if method.uses_align and not features.aligned else None
-    kept = ("image", "text", "mixtures") if method.uses_views else ("image", "text")
+def _job(row: Row, episode: Episode, features: Features, align: CcaSection) -> Job:
     content = {
-        "method": method.name,
-        "params": None if own is None else own.model_dump(by_alias=True),
-        "align": aligned_by,
-        "features": {name: features.keys[name] for name in kept},
-        "captions": captions_read(features.captions),
-        "episode": episode.key if method.needs_episode else None,
-        "seed": None if method.deterministic else episode.seed,
+        **_common(row, features, align),
+        "episode": episode.key if row.method.needs_episode else None,
+        "seed": None if row.method.deterministic else episode.seed,
     }
-    return Job(method, own, episode, content)
+    if row.method.uses_names:
+        content["classes"] = [episode.source_classes, episode.target_classes]
+    return Job(row, episode, content)
+
+
+def _common(row: Row, features: Features, align: CcaSection) -> dict[str, Any]:
+    """What decides a head or a selection beside the items: the method with its values, and the features."""
+    return {
+        "method": row.method.name,
+        "params": None if row.section is None else row.section.model_dump(by_alias=True),
+        "align": align.model_dump() if row.method.uses_align and not features.aligned else None,
+        "features": {name: features.keys[name] for name in row.method.reads},
+        "captions": captions_read(features.captions),
+    }
+
+
+def selection_content(row: Row, episode: Episode, features: Features, section: TrainSection) -> dict[str, Any]:
+    """What decides a selection: never a target item, nor a seed; of the episode its class split and shot count."""
+    own = [(role, name, episode.labels[name]) for role in ("source-train", "source-test") for name in episode.ids[role]]
+    return {
+        **_common(row, features, section.align),
+        "source": digest_of(own),
+        "shots": episode.shots,
+        "draws": section.selection.draws,
+    }
 
 
 def may_be_scored(method: Method, dataset: str, protocol: str) -> bool:

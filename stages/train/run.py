@@ -13,14 +13,15 @@ from cache.heads import FILES, HEAD, HISTORY, read_history, write_history
 from cache.scores import HISTORY as CURVES
 from cache.scores import write_history as write_curves
 from cache.store import Ledger, LedgerKey, folder_of, lock, read_ledger, write_ledger
-from stages.heads import Head, save_head
+from stages.heads.files import save_head
+from stages.heads.head import Head
 from stages.items import Items, load_items, require_sound
 from stages.progress import reporter
 from stages.train import watch
+from stages.train.chosen import choose_all
 from stages.train.episode import train_episode
-from stages.train.methods import Method, find
 from stages.train.params import TrainParams
-from stages.train.plan import CHOSEN_ON, CHOSEN_PROTOCOL, Features, Job, may_be_scored, plan_jobs
+from stages.train.plan import CHOSEN_ON, CHOSEN_PROTOCOL, Features, Job, Row, may_be_scored, plan_jobs, rows_of
 
 WORK = "train"
 Curve = tuple[Job, pa.Table]
@@ -30,22 +31,23 @@ def run(params: TrainParams) -> None:
     """Fit the heads that the store lacks, write the ledger and the training curves, warn of what they show."""
     dataset = str(read_ledger(params.features).about.get("dataset", ""))
     episodes = read_episodes(params.episodes)
-    methods = _admitted([find(name) for name in params.section.methods], dataset, episodes)
-    items = _items(params, methods)
+    rows = _admitted(rows_of(params.section), dataset, episodes)
+    items = _items(params, rows)
     features = Features(items.aligned, items.encoder, items.keys, params.captions)
-    jobs = plan_jobs(methods, episodes, features, params.section)
+    selections = choose_all(params, rows, episodes, items, features)
+    jobs = plan_jobs(rows, episodes, features, params.section.align, selections.settle)
     _train(params, jobs, items)
     curves = [(job, read_history(_folder(params, job) / HISTORY)) for job in jobs]
     write_curves(params.history, _joined(curves), params.made_from)
-    _write_ledger(params, dataset, jobs)
+    _write_ledger(params, dataset, jobs, selections.keys)
     _warn(params, curves)
 
 
-def _admitted(methods: list[Method], dataset: str, episodes: list[Episode]) -> list[Method]:
-    """The methods whose figures would be honest on these class splits; the others are left out, and said so."""
+def _admitted(rows: list[Row], dataset: str, episodes: list[Episode]) -> list[Row]:
+    """The rows whose figures would be honest on these class splits; the others are left out, and said so."""
     protocols = {episode.protocol for episode in episodes}
-    kept = [m for m in methods if all(may_be_scored(m, dataset, protocol) for protocol in protocols)]
-    lost = ", ".join(m.name for m in methods if m not in kept)
+    kept = [row for row in rows if all(may_be_scored(row.method, dataset, protocol) for protocol in protocols)]
+    lost = ", ".join(dict.fromkeys(row.method.name for row in rows if row not in kept))
     if lost:
         where = f"{CHOSEN_ON[0]}, {CHOSEN_PROTOCOL}"
         reporter().warn(
@@ -54,8 +56,8 @@ def _admitted(methods: list[Method], dataset: str, episodes: list[Episode]) -> l
     return kept
 
 
-def _items(params: TrainParams, methods: list[Method]) -> Items:
-    mixtures = params.mixtures if any(method.uses_views for method in methods) else None
+def _items(params: TrainParams, rows: list[Row]) -> Items:
+    mixtures = params.mixtures if any(row.method.uses_views for row in rows) else None
     return load_items(params.store, params.manifest, params.features, mixtures, params.captions)
 
 
@@ -81,7 +83,7 @@ def _fit_into(params: TrainParams, job: Job, items: Items) -> None:
     if not shards.unfinished(folder):
         return
     episode = train_episode(job.episode, items, params.section.align)
-    head: Head = job.method.fit()(episode, job.section, job.episode.seed)
+    head: Head = job.row.method.fit()(episode, job.row.section, job.episode.seed)
     finished = {name: shards.temporary(folder) for name in FILES}
     save_head(finished[HEAD], head)
     write_history(finished[HISTORY], head.history)
@@ -102,16 +104,16 @@ def _labelled(about: dict[str, Any], table: pa.Table) -> pa.Table:
     return pa.table([*columns, *table.columns], names=[*fixed, *table.column_names]).cast(CURVES)
 
 
-def _write_ledger(params: TrainParams, dataset: str, jobs: list[Job]) -> None:
-    keys = tuple(LedgerKey("heads", job.key, shards.folder_digest(_folder(params, job)), job.about) for job in jobs)
+def _write_ledger(params: TrainParams, dataset: str, jobs: list[Job], selections: tuple[LedgerKey, ...]) -> None:
+    heads = tuple(LedgerKey("heads", job.key, shards.folder_digest(_folder(params, job)), job.about) for job in jobs)
     label = str(read_ledger(params.features).about["label"])
     origin = f"params.yaml; checked on the source classes of {CHOSEN_ON[0]}, {CHOSEN_PROTOCOL} (docs/selection.md)"
     about = {"dataset": dataset, "label": label, "values_from": origin}
-    write_ledger(params.ledger, Ledger("heads", params.made_from, about, keys))
+    write_ledger(params.ledger, Ledger("heads", params.made_from, about, (*heads, *selections)))
 
 
 def _warn(params: TrainParams, curves: list[Curve]) -> None:
     """Once a run, over all heads that the ledger names, so that a rerun says what the first run said."""
-    own = [watch.by_name(table) for job, table in curves if job.method.name == "gcrdp" and len(table)]
+    own = [watch.by_name(table) for job, table in curves if job.row.method.name == "gcrdp" and len(table)]
     for line in watch.remarks(own, params.section.gcrdp):
         reporter().warn(line)

@@ -99,7 +99,7 @@ def test_a_mean_text_is_the_mean_of_its_captions(tmp_path):
 def test_a_class_name_is_the_mean_of_unit_vectors_over_templates(world):
     key = read_ledger(world.features).find(rows="name").key
     pooled = FeatureCache.open(folder_of(world.store, "features", key)).pooled()
-    names = load(world).names
+    names = load(world).names["joint"]
     assert sorted(names) == build.CLASSES
     assert names["bee"] == pytest.approx((unit(pooled[2]) + unit(pooled[3])) / 2, abs=1e-6)
 

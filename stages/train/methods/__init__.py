@@ -14,7 +14,8 @@ from cache.errors import UsageError, nearest
 class Method:
     """What the house knows of a method. deterministic: its head does not depend on the seed. needs_aligned: refused
     where two towers share no space. needs_episode: fits on rows. uses_align: CCA first, where the towers share no
-    space. uses_views: reads component views."""
+    space. uses_views: reads component views. uses_names: reads class names. selects: values of its section may be
+    lists, of which one is chosen on source classes; such a method has `prepare(episode)` too."""
 
     name: str
     module: str
@@ -26,10 +27,22 @@ class Method:
     needs_episode: bool
     uses_align: bool
     uses_views: bool
+    uses_names: bool = False
+    selects: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The features that its head is made of and applied to, as Items.keys calls them."""
+        return ("image", "text", *["name"] * self.uses_names, *["mixtures"] * self.uses_views)
 
     def fit(self) -> Callable[..., Any]:
         """The method's `fit(episode, section, seed) -> Head`."""
         found: Callable[..., Any] = importlib.import_module(self.module).fit
+        return found
+
+    def prepare(self) -> Callable[..., Callable[..., Any]]:
+        """The `prepare(episode) -> section -> Head` of a method that selects."""
+        found: Callable[..., Callable[..., Any]] = importlib.import_module(self.module).prepare
         return found
 
 
@@ -83,6 +96,20 @@ METHODS: dict[str, Method] = {
             needs_episode=True,
             uses_align=True,
             uses_views=True,
+        ),
+        Method(
+            name="scm",
+            module="stages.train.methods.scm",
+            about="few-shot semantic correlation matching: the posterior over the target classes, closed form",
+            source="ours, after Rasiwasia et al. 2010",
+            trained_on="source-train and support pairs, with labels; class names",
+            deterministic=True,
+            needs_aligned=False,
+            needs_episode=True,
+            uses_align=True,
+            uses_views=False,
+            uses_names=True,
+            selects=True,
         ),
     )
 }

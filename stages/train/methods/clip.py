@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from cache.errors import UsageError
-from stages.heads import Head, LinearHead
-from stages.train.episode import TrainEpisode, describe
+from stages.heads.head import Head
+from stages.heads.linear import LinearHead
+from stages.train.episode import TrainEpisode, describe_linear
 from stages.train.plan import refusal
 
 
@@ -12,4 +13,4 @@ def fit(episode: TrainEpisode, section: None, seed: int) -> Head:  # noqa: ARG00
     """The head that only normalises; UsageError on an encoder whose towers share no space."""
     if not episode.items.aligned:
         raise UsageError(refusal("clip", episode.items.encoder))
-    return LinearHead(describe(episode, "clip", "pooled"), align={}, residual={})
+    return LinearHead(describe_linear(episode, "clip", "pooled"), align={}, residual={})

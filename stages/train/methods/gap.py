@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from stages.heads import Head, LinearHead
+from stages.heads.head import Head
+from stages.heads.linear import LinearHead
 from stages.items import MODALITIES
-from stages.train.episode import TrainEpisode, describe, fitted, space
+from stages.train.episode import TrainEpisode, describe_linear, fitted, space
 from stages.train.loop import Batch, Objective, Weights, prepare, residual, train_residuals
 from stages.train.losses import contrast_pairs
 from stages.train.params import GapSection
@@ -17,7 +18,7 @@ def fit(episode: TrainEpisode, section: GapSection, seed: int) -> Head:
     align = space(episode)
     data = prepare(episode, align, views=False)
     weights, curve = train_residuals(data, section, objective(section), seed)
-    about = {**describe(episode, "gap", "pooled"), **fitted(episode, section), "seed": seed}
+    about = {**describe_linear(episode, "gap", "pooled"), **fitted(episode, section), "seed": seed}
     return LinearHead(about, align, weights, curve)
 
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stages.heads import Head, LinearHead
+from stages.heads.head import Head
+from stages.heads.linear import LinearHead
 from stages.items import MODALITIES, Modality
-from stages.train.episode import TrainEpisode, describe, fitted, require_joint_views, space
+from stages.train.episode import TrainEpisode, describe_linear, fitted, require_joint_views, space
 from stages.train.loop import Batch, Objective, Weights, prepare, residual, train_residuals
 from stages.train.losses import (
     best_match,
@@ -28,7 +29,7 @@ def fit(episode: TrainEpisode, section: GcrdpSection, seed: int) -> Head:
     align = space(episode)
     data = prepare(episode, align, views=True)
     weights, curve = train_residuals(data, section, objective(section), seed)
-    about = {**describe(episode, "gcrdp", section.retrieve), **fitted(episode, section), "seed": seed}
+    about = {**describe_linear(episode, "gcrdp", section.retrieve), **fitted(episode, section), "seed": seed}
     return LinearHead(about, align, weights, curve)
 
 

@@ -14,7 +14,7 @@ from cache.heads import read_head
 from cache.store import LedgerKey
 from stages.evaluate.plan import Task
 from stages.evaluate.ranking import Result, evaluate_task, look
-from stages.heads import Head, Vectors
+from stages.heads.head import Head, Vectors
 from stages.items import Items, Modality, unit
 from stages.section import Gallery
 

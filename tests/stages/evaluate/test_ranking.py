@@ -10,7 +10,7 @@ import pytest
 from cache.errors import UserError
 from stages.evaluate import ranking
 from stages.evaluate.plan import Task
-from stages.heads import Head, Vectors
+from stages.heads.head import Head, Vectors
 from tests.stages.evaluate import build
 
 CONTENDER = {"method": "spoilt", "variant": "default", "access": "inductive", "names": False}

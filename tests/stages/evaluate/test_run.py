@@ -15,7 +15,7 @@ from cache.scores import read_queries, read_scores
 from cache.store import Ledger, folder_of, write_ledger
 from stages.evaluate import run as stage
 from stages.evaluate.params import EvaluateParams, EvaluateSection
-from stages.heads import save_head
+from stages.heads.files import save_head
 from tests.stages.evaluate import build
 
 

@@ -17,7 +17,7 @@ from cache.mixtures import FILES, MixtureRows, write_mixture
 from cache.store import Ledger, LedgerKey, folder_of, make_key, read_ledger, write_ledger
 from stages.items import Items
 from stages.train.episode import TrainEpisode, train_episode
-from stages.train.params import CcaSection, GapSection, GcrdpSection, TrainParams, TrainSection
+from stages.train.params import CcaSection, GapSection, GcrdpSection, ScmSection, TrainParams, TrainSection
 from tests.conftest import ROOT
 from tests.stages.small_features import place
 
@@ -75,9 +75,15 @@ def items(aligned: bool = True, components: int = K) -> Items:
         views={m: r.views for m, r in rows.items()},
         weights={m: r.weights for m, r in rows.items()},
         live={m: r.live for m, r in rows.items()},
-        names={},
+        names={"joint": names()},
         keys={name: name[0] * 32 for name in ("image", "text", "name", "mixtures")},
     )
+
+
+def names() -> dict[str, np.ndarray]:
+    """A vector for each class name, (WIDTH,) float32."""
+    vectors = np.random.default_rng(3).standard_normal((len(CLASSES), WIDTH)).astype(np.float32)
+    return dict(zip(CLASSES, vectors, strict=True))
 
 
 def episode(shots: int = 2, seed: int = 0, protocol: str = "parity") -> Episode:
@@ -116,11 +122,17 @@ def gcrdp_section(**changes: Any) -> GcrdpSection:
     return GcrdpSection(**{**shipped()["gcrdp"], "steps": 4, "batch": 8, **changes})
 
 
+def scm_section(**changes: Any) -> ScmSection:
+    """The first of every listed value, so that nothing is chosen."""
+    first = {name: value[0] if isinstance(value, list) else value for name, value in shipped()["scm"].items()}
+    return ScmSection(**{**first, **changes})
+
+
 def section(methods: Sequence[str], **gcrdp: Any) -> TrainSection:
     """The section `train`, made small."""
     cca = {"dims": 6, "ridge": 1.0, "power": 1.0}
-    parts = {"align": cca, "cca": cca, "gap": gap_section(), "gcrdp": gcrdp_section(**gcrdp)}
-    return TrainSection(methods=list(methods), **parts)
+    parts = {"gap": gap_section(), "gcrdp": gcrdp_section(**gcrdp), "scm": scm_section()}
+    return TrainSection(**{**shipped(), "methods": list(methods), "align": cca, "cca": cca, **parts})
 
 
 def params(folder: Path, methods: Sequence[str], aligned: bool = True, **gcrdp: Any) -> TrainParams:

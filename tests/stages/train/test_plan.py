@@ -6,20 +6,25 @@ import pytest
 
 from cache.errors import UsageError
 from stages.train.methods import METHODS, find
-from stages.train.plan import Features, may_be_scored, plan_jobs
+from stages.train.plan import Features, may_be_scored, plan_jobs, rows_of
 from tests.stages.train import build
 
-FEATURES = Features(False, "tiny", {name: name[0] * 32 for name in ("image", "text", "mixtures")}, "first")
+FEATURES = Features(False, "tiny", {name: name[0] * 32 for name in ("image", "text", "name", "mixtures")}, "first")
 DRAWN = [build.episode(2, seed) for seed in (0, 1)]
 
 
 def keys(name: str, features: Features = FEATURES, drawn=DRAWN, section=None) -> list[str]:
-    return [job.key for job in plan_jobs([find(name)], drawn, features, section or build.section([name]))]
+    return [job.key for job in jobs_of([name], features, drawn, section or build.section([name]))]
+
+
+def jobs_of(names, features=FEATURES, drawn=DRAWN, section=None):
+    section = section or build.section(names)
+    return plan_jobs(rows_of(section), drawn, features, section.align, lambda row, _: row.section)
 
 
 def test_a_job_for_every_method_and_episode_in_that_order():
-    jobs = plan_jobs([find("gap"), find("cca")], DRAWN, FEATURES, build.section(["gap", "cca"]))
-    assert [(job.method.name, job.episode.seed) for job in jobs] == [("gap", 0), ("gap", 1), ("cca", 0), ("cca", 1)]
+    jobs = jobs_of(["gap", "cca"])
+    assert [(job.row.method.name, job.episode.seed) for job in jobs] == [("gap", 0), ("gap", 1), ("cca", 0), ("cca", 1)]
     assert jobs[0].about == {
         "method": "gap",
         "variant": "default",
@@ -88,7 +93,7 @@ def test_captions_renew_where_they_change_the_texts():
 
 def test_clip_is_refused_before_anything_is_trained():
     with pytest.raises(UsageError, match=r"^method 'clip' needs aligned features and tiny has none; use --method cca$"):
-        plan_jobs([find("gap"), find("clip")], DRAWN, FEATURES, build.section(["gap", "clip"]))
+        jobs_of(["gap", "clip"])
 
 
 @pytest.mark.parametrize(

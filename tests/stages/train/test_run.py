@@ -17,7 +17,7 @@ from cache.manifest import read_manifest, write_manifest
 from cache.scores import read_history
 from cache.store import folder_of, read_ledger, write_ledger
 from stages import progress
-from stages.heads import load_head
+from stages.heads.files import load_head
 from stages.items import load_items
 from stages.train import run as stage
 from stages.train.episode import train_episode
@@ -26,7 +26,7 @@ from stages.train.params import TrainParams
 from tests.cache.build import flip_bit, tree
 from tests.stages.train import build
 
-TRAINED = ["cca", "gap", "gcrdp"]
+TRAINED = ["cca", "gap", "gcrdp", "scm"]
 PART = "part-00000.h5"
 
 
@@ -247,7 +247,7 @@ def test_tuned_methods_are_left_out_where_their_values_were_chosen_on_the_test_c
     renamed(params.features, "flickr8k-core20")
     write_episodes(params.episodes, [build.episode(protocol="random")], "test")
     stage.run(params)
-    assert [key.about["method"] for key in read_ledger(params.ledger).keys] == ["cca"]
+    assert [key.about["method"] for key in read_ledger(params.ledger).keys] == ["cca", "scm"]
     assert listener.warnings == [
         "gap, gcrdp: left out, their values were tried on classes of flickr8k-core20, parity that are tested here;"
         " use parity"

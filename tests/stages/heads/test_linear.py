@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from cache.errors import DamagedError, MissingError, UserError
 from cache.heads import write_head
-from stages.heads import Affine, LinearHead, Residual, live_views, load_head, save_head, to_sphere, weighted_mean
+from stages.heads.files import load_head, save_head
+from stages.heads.head import Affine, to_sphere
+from stages.heads.linear import LinearHead, Residual, live_views, weighted_mean
 from stages.items import unit
 from stages.retrieval import score
 from tests.stages.train import build

@@ -1,71 +1,20 @@
-"""Applying a trained head: features in, vectors for retrieval out; no word here of methods."""
+"""The head of the methods that map pooled vectors and views: CCA or nothing, then a residual map or nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
-from cache.errors import DamagedError, MissingError, UserError
-from cache.heads import read_head, write_head
+from cache.errors import MissingError
+from stages.heads.head import Affine, Step, Vectors, check_encoder, part_of, to_sphere
 from stages.items import MODALITIES, Array, Items, Modality, unit
 from stages.section import Gallery, Match, Retrieve
 
+KIND = "linear"
 MATCH_OF: dict[Retrieve, Match] = {"mix": "mix", "pooled": "dot", "max": "max", "mean": "dot"}
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """What N items look like to a retriever: values (N, V, d) float32 and how two items are matched.
-
-    `dot`: V = 1, the dot product; `max`: the largest dot product of any two vectors; `mix`: half the dot
-    product of the first vectors and half the largest of any two of the others."""
-
-    values: Array
-    match: Match
-
-
-class Step(NamedTuple):
-    """One figure of a training curve."""
-
-    step: int
-    name: str
-    value: float
-
-
-class Head(Protocol):
-    """What a method's `fit` returns: `about` says what it is and was made from.
-
-    `history` is how it was trained, and empty once read back."""
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """JSON; written into the head's file."""
-
-    @property
-    def history(self) -> tuple[Step, ...]:
-        """Every figure of every step of its training."""
-
-    def vectors(self, items: Items, modality: Modality, gallery: Gallery) -> Vectors:
-        """The vectors of all items in one modality, for a gallery; UserError where they do not fit."""
-
-    def tensors(self) -> dict[str, Array]:
-        """What a file must hold so that the head can be read back."""
-
-
-@dataclass(frozen=True)
-class Affine:
-    """x -> (x - mean) map: mean (D,) float32, map (D, d) float32. What brings two towers into one space."""
-
-    mean: Array
-    map: Array
-
-    def __call__(self, values: Array) -> Array:
-        """Map vectors (..., D) to (..., d) float32."""
-        return np.asarray((values - self.mean) @ self.map, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -78,14 +27,6 @@ class Residual:
     def __call__(self, values: Array) -> Array:
         """Map vectors (..., d) to (..., d) float32."""
         return np.asarray(values + values @ self.weight + self.bias, dtype=np.float32)
-
-
-def to_sphere(values: Array, aligned: bool, align: Affine | None) -> Array:
-    """Features (..., D) as unit vectors (..., d) of the space that retrieval is in: (ours) joint vectors count by
-    their direction alone, a tower's own as they are, and `align`, where there is one, maps them then."""
-    if align is not None:
-        values = align(unit(values) if aligned else values)
-    return unit(values)
 
 
 @dataclass(frozen=True)
@@ -142,32 +83,11 @@ def weighted_mean(views: Array, items: Items, modality: Modality) -> Array:
     return unit(np.einsum("nk,nkd->nd", items.weights[modality], views))[:, None]
 
 
-def check_encoder(about: Mapping[str, Any], items: Items) -> None:
-    """Refuse features that another encoder made than the one the head was trained on."""
-    expected = str(about["encoder"])
-    if expected != items.encoder:
-        name, _, heads = expected.partition("@")
-        remedy = f"pass --encoder {name}" + (f" with the --heads file called {heads}" if heads else "")
-        raise UserError(f"head expects {expected}, the cache holds {items.encoder}; {remedy}")
-
-
-def save_head(path: Path, head: Head) -> None:
-    """Write a head as one safetensors file with `about` in its header; equal heads give equal bytes."""
-    write_head(path, head.tensors(), head.about)
-
-
-def load_head(path: Path) -> Head:
-    """Read a head back; DamagedError where the file is none of ours."""
-    tensors, about = read_head(path)
-    if about.get("kind") != "linear":
-        raise DamagedError(f"{path}: holds a head of unknown kind; delete its folder and run 'train' again")
-    parts = {m: _part(tensors, f"{m}.") for m in MODALITIES}
+def read(tensors: Mapping[str, Array], about: dict[str, Any]) -> LinearHead:
+    """The head that a file's tensors and `about` are of."""
+    parts = {m: part_of(tensors, f"{m}.") for m in MODALITIES}
     return LinearHead(
-        about=dict(about),
+        about=about,
         align={m: Affine(part["mean"], part["map"]) for m, part in parts.items() if "map" in part},
         residual={m: Residual(part["weight"], part["bias"]) for m, part in parts.items() if "weight" in part},
     )
-
-
-def _part(tensors: Mapping[str, Any], prefix: str) -> dict[str, Array]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

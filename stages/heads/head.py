@@ -1,0 +1,86 @@
+"""What a head is: features in, vectors for retrieval out; no word here of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from cache.errors import UserError
+from stages.items import Array, Items, Modality, unit
+from stages.section import Gallery, Match
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What N items look like to a retriever: values (N, V, d) float32 and how two items are matched.
+
+    `dot`: V = 1, the dot product; `max`: the largest dot product of any two vectors; `mix`: half the dot
+    product of the first vectors and half the largest of any two of the others."""
+
+    values: Array
+    match: Match
+
+
+class Step(NamedTuple):
+    """One figure of a training curve."""
+
+    step: int
+    name: str
+    value: float
+
+
+class Head(Protocol):
+    """What a method's `fit` returns: `about` says what it is and was made from.
+
+    `history` is how it was trained, and empty once read back."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """JSON; written into the head's file."""
+
+    @property
+    def history(self) -> tuple[Step, ...]:
+        """Every figure of every step of its training."""
+
+    def vectors(self, items: Items, modality: Modality, gallery: Gallery) -> Vectors:
+        """The vectors of all items in one modality, for a gallery; UserError where they do not fit."""
+
+    def tensors(self) -> dict[str, Array]:
+        """What a file must hold so that the head can be read back."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x -> (x - mean) map: mean (D,) float32, map (D, d) float32. What brings two towers into one space."""
+
+    mean: Array
+    map: Array
+
+    def __call__(self, values: Array) -> Array:
+        """Map vectors (..., D) to (..., d) float32."""
+        return np.asarray((values - self.mean) @ self.map, dtype=np.float32)
+
+
+def to_sphere(values: Array, aligned: bool, align: Affine | None) -> Array:
+    """Features (..., D) as unit vectors (..., d) of the space that retrieval is in: (ours) joint vectors count by
+    their direction alone, a tower's own as they are, and `align`, where there is one, maps them then."""
+    if align is not None:
+        values = align(unit(values) if aligned else values)
+    return unit(values)
+
+
+def check_encoder(about: Mapping[str, Any], items: Items) -> None:
+    """Refuse features that another encoder made than the one the head was trained on."""
+    expected = str(about["encoder"])
+    if expected != items.encoder:
+        name, _, heads = expected.partition("@")
+        remedy = f"pass --encoder {name}" + (f" with the --heads file called {heads}" if heads else "")
+        raise UserError(f"head expects {expected}, the cache holds {items.encoder}; {remedy}")
+
+
+def part_of(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """The tensors of a file whose names begin so, without that beginning."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,120 @@
+"""The head of the methods that judge classes: an item's vector is its posterior over them, with its place beside it.
+
+Retrieval by category compares what two items are (Rasiwasia et al. 2010: semantic matching); DESIGN section 6, SCM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from cache.errors import MissingError
+from stages.heads.head import Affine, Step, Vectors, check_encoder, part_of, to_sphere
+from stages.items import MODALITIES, Array, Items, Modality, Space, unit
+from stages.section import Gallery
+
+KIND = "posterior"
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One judgement of an item's class: u = unit((x - mean) W) against prototypes.
+
+    whiten[m] maps features of `space`; prototypes[m] (C, d_m) float32 are unit vectors, target classes first;
+    weight[m] is what the vote counts in the logits of modality m."""
+
+    space: Space
+    whiten: Mapping[Modality, Affine]
+    prototypes: Mapping[Modality, Array]
+    weight: Mapping[Modality, float]
+
+    def place(self, values: Array, modality: Modality) -> Array:
+        """Features (N, D) as whitened unit vectors (N, d_m)."""
+        return unit(self.whiten[modality](values))
+
+
+@dataclass(frozen=True)
+class PosteriorHead:
+    """[sqrt(1-w) P, sqrt(w) z] of an item: P = softmax(sum_v weight_v u_v q_v / tau) over classes, z = u of the first
+    vote, so that a dot product is (1-w) <P, P'> + w z.z' (DESIGN section 6, SCM, step 4).
+
+    `about` holds at least method, encoder, aligned, tau, cosine (w) and classes: the names of the `target` and of the
+    `source` classes, in the order of the prototypes. Without a target class to judge the vector is z alone."""
+
+    about: dict[str, Any]
+    align: Mapping[Modality, Affine]
+    votes: tuple[Vote, ...]
+    history: tuple[Step, ...] = field(default=(), compare=False)
+
+    def vectors(self, items: Items, modality: Modality, gallery: Gallery) -> Vectors:
+        """(N, 1, C + d): C target classes, for the gallery `all` source classes as well; not of unit length, since
+        normalising would weigh items by how sure their posterior is."""
+        check_encoder(self.about, items)
+        count = self._count(gallery)
+        place = self.votes[0].place(self._features(items, modality, "joint"), modality)
+        if not count:
+            return Vectors(place[:, None], "dot")
+        share = float(self.about["cosine"])
+        posterior = softmax(self.logits(items, modality)[:, :count] / self.about["tau"], axis=1)
+        values = np.concatenate([np.sqrt(1 - share) * posterior, np.sqrt(share) * place], axis=1)
+        return Vectors(values.astype(np.float32)[:, None], "dot")
+
+    def logits(self, items: Items, modality: Modality) -> Array:
+        """The summed votes for each class, before tau: (N, C) float32, target classes first, then source classes."""
+        votes = [vote for vote in self.votes if vote.weight[modality]]
+        judged = (self._judged(vote, items, modality) for vote in votes)
+        return np.asarray(sum(judged, np.zeros(())), dtype=np.float32)
+
+    def tensors(self) -> dict[str, Array]:
+        """`align.<modality>.mean` and `.map`, and of every vote `<number>.<modality>.mean`, `.map`, `.prototypes`."""
+        out = {f"align.{m}.{name}": v for m, part in self.align.items() for name, v in vars(part).items()}
+        for number, vote in enumerate(self.votes):
+            for m in MODALITIES:
+                own = {**vars(vote.whiten[m]), "prototypes": vote.prototypes[m]}
+                out |= {f"{number}.{m}.{name}": values for name, values in own.items()}
+        return out
+
+    def _judged(self, vote: Vote, items: Items, modality: Modality) -> Array:
+        place = vote.place(self._features(items, modality, vote.space), modality)
+        return np.asarray(vote.weight[modality] * (place @ vote.prototypes[modality].T), dtype=np.float32)
+
+    def _features(self, items: Items, modality: Modality, space: Space) -> Array:
+        if space == "raw":
+            return raw_of(items, modality)
+        return to_sphere(items.pooled[modality], self.about["aligned"], self.align.get(modality))
+
+    def _count(self, gallery: Gallery) -> int:
+        classes = self.about["classes"]
+        target = len(classes["target"])
+        return target + len(classes["source"]) if target and gallery == "all" else target
+
+
+def raw_of(items: Items, modality: Modality) -> Array:
+    """Each tower's own unit vectors (N, D0_m): what stood before the joint space, where the encoder has one."""
+    if not items.aligned:
+        return unit(items.pooled[modality])
+    if items.pooled_raw is None:
+        raise MissingError("this head judges in the towers' own spaces and the features hold none; run 'extract' again")
+    return unit(items.pooled_raw[modality])
+
+
+def about_votes(votes: tuple[Vote, ...]) -> list[dict[str, Any]]:
+    """What of the votes is no tensor, for a head's `about`."""
+    return [{"space": vote.space, "weight": dict(vote.weight)} for vote in votes]
+
+
+def read(tensors: Mapping[str, Array], about: dict[str, Any]) -> PosteriorHead:
+    """The head that a file's tensors and `about` are of."""
+    aligns = {m: part_of(tensors, f"align.{m}.") for m in MODALITIES}
+    votes = tuple(_vote(part_of(tensors, f"{number}."), told) for number, told in enumerate(about["votes"]))
+    return PosteriorHead(about, {m: Affine(**part) for m, part in aligns.items() if part}, votes)
+
+
+def _vote(tensors: Mapping[str, Array], told: Mapping[str, Any]) -> Vote:
+    parts = {m: part_of(tensors, f"{m}.") for m in MODALITIES}
+    whiten = {m: Affine(part["mean"], part["map"]) for m, part in parts.items()}
+    return Vote(told["space"], whiten, {m: part["prototypes"] for m, part in parts.items()}, told["weight"])

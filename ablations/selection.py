@@ -21,9 +21,6 @@ from cache.files import read_json, write_bytes, write_json
 from pipeline.commands.options import gather
 from pipeline.console import ConsoleReporter
 from pipeline.wiring import STAGES, locate, make, require
-from stages.episodes import draw_episodes
-from stages.evaluate.plan import Task
-from stages.evaluate.ranking import evaluate_task, look
 from stages.items import Items, load_items
 from stages.progress import report_to, reporter
 from stages.section import Section
@@ -31,6 +28,7 @@ from stages.stats import support_interval
 from stages.train.episode import train_episode
 from stages.train.methods import find
 from stages.train.params import CcaSection, TrainSection
+from stages.train.selection import mean_ap, source_draws
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "docs" / "results" / "selection.json", ROOT / "docs" / "selection.md"
@@ -69,25 +67,11 @@ def point(shipped: TrainSection, key: str, values: Values) -> Point:
     return Point(method, values, type(own).model_validate({**own.model_dump(by_alias=True), **values}))
 
 
-def source_draws(episodes: Sequence[Episode], draws: int, shots: Sequence[int]) -> list[Episode]:
-    """Episodes within the source classes of the class split that all given episodes share.
-
-    Random halves of these classes play target; supports come from their train halves, queries from their test
-    halves. An item of a target class is in none of them."""
-    given = episodes[0]
-    halves = {"train": given.ids["source-train"], "test": given.ids["source-test"]}
-    ids = [name for own in halves.values() for name in own]
-    splits = [split for split, own in halves.items() for _ in own]
-    labels = [given.labels[name] for name in ids]
-    return draw_episodes(ids, labels, splits, protocol="random", halves=draws, shots=shots, seeds=1)
-
-
-def mean_ap(at: Point, episode: Episode, items: Items, align: CcaSection) -> float:
+def reached(at: Point, episode: Episode, items: Items, align: CcaSection) -> float:
     """mAP on the gallery `target`, mean of both directions, of one training."""
-    head = find(at.method).fit()(train_episode(episode, items, align), at.section, episode.seed)
-    contender = {"method": at.method, "variant": "default", "access": "inductive", "names": False}
-    task = Task("", contender, episode, "target", episode.seed)
-    return float(evaluate_task(task, look([task], head, items)).ap.mean())
+    return mean_ap(
+        find(at.method).fit()(train_episode(episode, items, align), at.section, episode.seed), episode, items
+    )
 
 
 def measure() -> dict[str, Any]:
@@ -97,7 +81,8 @@ def measure() -> dict[str, Any]:
         make(setting, "extract")
     params = STAGES["train"].params(setting, "")
     items = load_items(params.store, params.manifest, params.features, require(setting, "mixture"), params.captions)
-    episodes = source_draws(read_episodes(params.episodes), DRAWS, SHOTS)
+    given = read_episodes(params.episodes)[0]
+    episodes = list(itertools.chain.from_iterable(zip(*(source_draws(given, DRAWS, k) for k in SHOTS), strict=True)))
     asked = {key: [point(params.section, key, values) for values in tried] for key, tried in GRID.items()}
     distinct = {_name(at): at for own in asked.values() for at in own}
     reporter().start(WORK, len(distinct))
@@ -119,7 +104,7 @@ def _name(at: Point) -> str:
 def _by_shots(at: Point, episodes: Sequence[Episode], items: Items, align: CcaSection) -> list[list[float]]:
     """mAP by draw and shot count."""
     reporter().advance(WORK, 1)
-    flat = [mean_ap(at, episode, items, align) for episode in episodes]
+    flat = [reached(at, episode, items, align) for episode in episodes]
     return np.reshape(flat, (DRAWS, len(SHOTS))).round(6).tolist()
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ablations.selection import GRID, PAGE, RESULTS, point, render, source_draws, verdict
+from ablations.selection import GRID, PAGE, RESULTS, point, render, verdict
 from cache.episodes import Episode
 from cache.files import read_json
 from pipeline.commands.options import gather
 from stages.train.params import TrainSection
+from stages.train.selection import source_draws
 
 SOURCE, TARGET = [f"s{i}" for i in range(6)], [f"t{i}" for i in range(6)]
 
@@ -35,14 +36,14 @@ def train_section() -> TrainSection:
 
 def test_no_item_of_a_target_class_is_in_any_draw() -> None:
     given = episode()
-    for draw in source_draws([given], 6, [0, 2]):
+    for draw in (*source_draws(given, 6, 0), *source_draws(given, 6, 2)):
         assert set(draw.labels) <= {*given.ids["source-train"], *given.ids["source-test"]}
         assert {*draw.source_classes, *draw.target_classes} == set(SOURCE)
 
 
 def test_supports_come_from_the_train_halves_and_queries_from_the_test_halves() -> None:
     given = episode()
-    draws = source_draws([given], 6, [0, 2])
+    draws = [*source_draws(given, 6, 0), *source_draws(given, 6, 2)]
     assert len({tuple(draw.target_classes) for draw in draws}) > 1
     for draw in draws:
         assert {*draw.ids["support"], *draw.ids["source-train"]} <= set(given.ids["source-train"])

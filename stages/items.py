@@ -120,7 +120,8 @@ def load_items(store: Path, manifest: Path, features: Path, mixtures: Path | Non
     """Read all common items of a dataset: pooled vectors, class names and, given a mixtures ledger, views.
 
     With captions = `mean` a text's pooled vector is the mean of its captions'. MissingError and DamagedError
-    name the file that is wrong and the command that renews it."""
+    name the file that is wrong and the command that renews it, DamagedError also the first item whose vector is not
+    finite; a zero vector is let through, and is unlike everything."""
     pairs, ledger = read_manifest(manifest), read_ledger(features)
     caches = {kind: open_features(store, ledger, kind) for kind in KINDS}
     ids = common_ids(pairs, caches["image"], caches["text"])
@@ -130,13 +131,16 @@ def load_items(store: Path, manifest: Path, features: Path, mixtures: Path | Non
     }
     known = dict(zip(pairs.ids, pairs.labels, strict=True))
     mixed = None if mixtures is None else _mixtures(store, read_ledger(mixtures), len(ids))
+    pooled, raw = {m: _mean_rows(caches[m].pooled(), rows[m]) for m in MODALITIES}, _raw(caches, rows)
+    _require_finite(ids, pooled, ledger)
+    _require_finite(ids, raw or {}, ledger)
     return Items(
         ids=ids,
         labels=[tuple(known[name]) for name in ids],
         aligned=bool(ledger.about["aligned"]),
         encoder=str(ledger.about["label"]),
-        pooled={m: _mean_rows(caches[m].pooled(), rows[m]) for m in MODALITIES},
-        pooled_raw=_raw(caches, rows),
+        pooled=pooled,
+        pooled_raw=raw,
         views=None if mixed is None else {m: np.asarray(mixed[m].views, np.float32) for m in MODALITIES},
         weights=None if mixed is None else {m: np.asarray(mixed[m].weights, np.float32) for m in MODALITIES},
         live=None if mixed is None else {m: np.asarray(mixed[m].live, np.bool_) for m in MODALITIES},
@@ -159,6 +163,18 @@ def _raw(caches: dict[RowKind, FeatureCache], rows: dict[Modality, list[Rows]]) 
     raw = {m: caches[m].pooled_raw() for m in MODALITIES}
     kept = {m: _mean_rows(values, rows[m]) for m, values in raw.items() if values is not None}
     return kept if len(kept) == len(MODALITIES) else None
+
+
+def _require_finite(ids: Sequence[str], values: dict[Modality, Array], ledger: Ledger) -> None:
+    for modality, vectors in values.items():
+        wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(wrong):
+            key, others = ledger.find(rows=modality).key, len(wrong) - 1
+            also = f" (and those of {others} more items)" if others else ""
+            raise DamagedError(
+                f"features/{key}: the {modality} vector of '{ids[wrong[0]]}'{also} is not finite;"
+                " set extract.precision to fp32 and run 'extract' again, or leave the item out of the data set"
+            )
 
 
 def _names(cache: FeatureCache, aligned: bool) -> dict[Space, dict[str, Array]]:

@@ -53,7 +53,6 @@ class PosteriorHead:
     def vectors(self, items: Items, modality: Modality, gallery: Gallery) -> Vectors:
         """(N, 1, C + d): C target classes, for the gallery `all` source classes as well; not of unit length, since
         normalising would weigh items by how sure their posterior is."""
-        check_encoder(self.about, items)
         count = self._count(gallery)
         place = self.votes[0].place(self._features(items, modality, "joint"), modality)
         if not count:
@@ -83,6 +82,7 @@ class PosteriorHead:
         return np.asarray(vote.weight[modality] * (place @ vote.prototypes[modality].T), dtype=np.float32)
 
     def _features(self, items: Items, modality: Modality, space: Space) -> Array:
+        check_encoder(self.about, items)
         if space == "raw":
             return raw_of(items, modality)
         return to_sphere(items.pooled[modality], self.about["aligned"], self.align.get(modality))

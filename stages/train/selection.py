@@ -6,6 +6,7 @@ other is set to its best, until a whole round changes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -46,14 +47,14 @@ def source_draws(episode: Episode, draws: int, shots: int) -> list[Episode]:
     """Episodes within the source classes of an episode's class split, `draws` of them, one support draw each.
 
     Random halves of these classes play target; supports come from their train halves, queries from their test
-    halves. Where a class has fewer train pairs than `shots`, all draws take as many as the smallest has (ours).
-    ParamsError where there are too few source classes to draw from."""
+    halves. Where a class has fewer train pairs than `shots` that are of it alone, and so on one side of every draw, all
+    draws take as many as the smallest has (ours). ParamsError where there are too few source classes to draw from."""
     halves = {"train": episode.ids["source-train"], "test": episode.ids["source-test"]}
     ids = [name for own in halves.values() for name in own]
     splits = [split for split, own in halves.items() for _ in own]
     labels = [episode.labels[name] for name in ids]
-    counts = [sum(name in episode.labels[i] for i in halves["train"]) for name in episode.source_classes]
-    shots = min(shots, *counts)
+    alone = Counter(episode.labels[name] for name in halves["train"])
+    shots = min([shots, *[alone[name,] for name in {name for own in labels for name in own}]])
     try:
         return draw_episodes(ids, labels, splits, protocol="random", halves=draws, shots=[shots], seeds=1)
     except UserError as error:

@@ -13,7 +13,7 @@ from stages.items import Array
 from stages.train.params import Covariance
 
 Matrix = NDArray[np.float64]
-TINY = 1e-10  # of the largest eigenvalue: below it a direction is rounding
+TINY = 1e-10  # of the largest eigenvalue: below it a direction is rounding, or nothing that whitening may blow up
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,17 @@ def spectrum(centred: Matrix, classes: NDArray[np.bool_], covariance: Covariance
     With fewer rows than dimensions everything happens on the span of the rows, which loses no row's distances."""
     span = _span(centred)
     rows = centred if span is None else centred @ span
-    rows = rows - _class_means(rows, classes) if covariance == "within" else rows
-    values, basis = linalg.eigh(rows.T @ rows / len(rows))
-    if values[-1] <= 0:  # every class has one row: nothing to whiten by
+    left = rows - _class_means(rows, classes) if covariance == "within" else rows
+    values, basis = linalg.eigh(left.T @ left / len(left))
+    if values[-1] <= TINY * np.square(rows).sum() / len(rows):  # the rows of a class are all one: nothing to whiten by
         values = np.ones_like(values)
     return Spectrum(np.maximum(values, 0), basis if span is None else span @ basis)
 
 
 def _span(centred: Matrix) -> Matrix | None:
-    """An orthonormal basis (D, r) of the rows' span, by way of their Gram matrix; None where it would be no smaller."""
-    if len(centred) > centred.shape[1]:
+    """An orthonormal basis (D, r) of the rows' span, by way of their Gram matrix; None where it would be no smaller, or
+    where all rows are zero and span nothing."""
+    if len(centred) > centred.shape[1] or not centred.any():
         return None
     values, vectors = linalg.eigh(centred @ centred.T)
     kept = values > TINY * values[-1]

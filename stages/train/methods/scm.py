@@ -47,14 +47,14 @@ def prepare(episode: TrainEpisode) -> Callable[[ScmSection], PosteriorHead]:
     evidence = cache(lambda where: gather(episode, align, where))
     spectra = cache(lambda where, covariance: spectra_of(evidence(where), covariance))
 
-    def head(section: ScmSection) -> PosteriorHead:
+    def judge(where: Space, section: ScmSection) -> Vote:
         if section.names:
-            _require_names(evidence("joint"), episode)
+            _require_names(evidence(where), episode)
+        return vote(evidence(where), spectra(where, section.covariance), section, bool(episode.support.any()))
+
+    def head(section: ScmSection) -> PosteriorHead:
         with threadpool_limits(limits=1):
-            votes = tuple(
-                vote(evidence(where), spectra(where, section.covariance), section, bool(episode.support.any()))
-                for where in _spaces(section)
-            )
+            votes = tuple(judge(where, section) for where in _spaces(section))
         return PosteriorHead(_about(episode, section, votes), align, votes)
 
     return head
@@ -118,16 +118,18 @@ def vote(evidence: Evidence, spectra: Spectra, section: ScmSection, shots: bool)
     """The vote of one space: p_c = unit(lambda name_c + the sum of its examples, whitened), of both modalities'
     examples where they share the space. Without a shot no picture judges in the towers' own spaces (b_v = 0)."""
     joint = evidence.space == "joint"
-    means = {m: x.mean(axis=0) for m, x in evidence.features.items()}
-    whiten = {
-        m: spectra[m].whiten(means[m], section.shrinkage if joint else section.vote_shrinkage) for m in MODALITIES
-    }
+    shrinkage = section.shrinkage if joint else section.vote_shrinkage
+    whiten = {m: spectra[m].whiten(x.mean(axis=0), shrinkage) for m, x in evidence.features.items()}
     examples = {m: evidence.members.T.astype(np.float32) @ unit(whiten[m](evidence.features[m])) for m in MODALITIES}
-    names = Affine(evidence.names.mean(axis=0), whiten["text"].map)(evidence.names)  # about their own mean
-    named = section.name_weight * unit(names) if section.names else np.zeros_like(examples["text"])
+    named = section.name_weight * _named(evidence, whiten["text"]) if section.names else np.float32(0)
     shares: dict[Modality, float] = {"image": section.vote_image if shots else 0.0, "text": section.vote_text}
     if joint:
         prototype = unit(named + examples["image"] + examples["text"])
         return Vote("joint", whiten, dict.fromkeys(MODALITIES, prototype), {m: 1 - shares[m] for m in MODALITIES})
     prototypes: dict[Modality, Array] = {"image": unit(examples["image"]), "text": unit(named + examples["text"])}
-    return Vote("raw", whiten, prototypes, {m: shares[m] for m in MODALITIES})
+    return Vote("raw", whiten, prototypes, shares)
+
+
+def _named(evidence: Evidence, whiten: Affine) -> Array:
+    """The class names (C, d) as whitened unit vectors, about their own mean."""
+    return unit(Affine(evidence.names.mean(axis=0), whiten.map)(evidence.names))

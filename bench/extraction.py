@@ -20,7 +20,7 @@ from bench.row import Row, best_in_turns
 from cache import shards
 from cache.features import PART_NAME
 from cache.files import digest_file
-from stages.extract.crew import lanes_of
+from stages.crew import lanes_of
 from stages.extract.encoders.built import EncoderChoice
 from stages.extract.encoders.device import DTYPES
 from stages.extract.encoders.encoder import Encoder, load_encoder

@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.extraction import extract, forward, in_lanes, make_pictures, preloaded
 from bench.recipe import captions
 from bench.row import Row, best_in_turns
-from stages.extract.crew import lanes_of
+from stages.crew import lanes_of
 from stages.extract.encoders.built import EncoderChoice
 from stages.extract.encoders.encoder import Encoder, load_encoder
 from stages.extract.images import decode

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.extraction import extract, make_pictures
 from bench.row import Row, best_in_turns
-from stages.extract.crew import lanes_of
+from stages.crew import lanes_of
 from stages.extract.encoders.built import EncoderChoice
 from stages.extract.encoders.encoder import Encoder, load_encoder
 from stages.extract.params import Precision

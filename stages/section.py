@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 Gallery = Literal["target", "rest", "all"]  # what stands in a gallery
 Retrieve = Literal["mix", "pooled", "max", "mean"]  # how a head's views are read
+Backend = Literal["loky", "ray"]  # of joblib: processes of this machine, or of many
 Match = Literal["dot", "max", "mix"]  # how the vectors of two items are compared
 
 

@@ -1,45 +1,15 @@
-"""Many processes: each extracts whole shards into temporary files, the leader alone gives them their names.
-
-Under Ray they may be on many machines, all of which see the store and the pictures under the same paths. The leader
-joins the cluster that RAY_ADDRESS names, or else the one that `ray start` began on this machine; where there is none
-it starts one for itself, which ends with it. A worker that dies is started again, anywhere in the cluster, and gets
-its shard once more; Ray itself says so.
-"""
+"""Extraction by many processes: each turns whole shards into temporary files (see stages.crew)."""
 
 from __future__ import annotations
 
-import ctypes
-import logging
-import os
-import signal
-import socket
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache, lru_cache
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 
-import joblib
-from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-from cache.errors import UsageError, UserError, one_line
+from stages.crew import Crew, require_seen, work_by_crew
 from stages.extract.encoders.built import EncoderChoice
 from stages.extract.encoders.encoder import Encoder, load_encoder
 from stages.extract.shard import Finished, Task, extract_shards
-from stages.progress import reporter
-
-Backend = Literal["loky", "ray"]
-RAY = {"max_restarts": -1, "max_task_retries": 3}  # a shard that kills every worker it meets must not go on for ever
-LAST_WORDS = 300  # characters of Ray's own message, whose end says most
-PR_SET_PDEATHSIG = 1
-
-
-def lanes_of(device: str, workers: int) -> int:
-    """How many batches one process encodes side by side: its share of the cores, or one on a GPU."""
-    return max(1, joblib.cpu_count() // workers) if device == "cpu" else 1
+from stages.section import Backend
 
 
 def extract_by_crew(
@@ -50,166 +20,17 @@ def extract_by_crew(
     backend: Backend,
     on_finished: Callable[[Finished], None],
 ) -> None:
-    """Extract shards in `workers` processes on `device`; `on_finished` records each as it comes, in any order.
-
-    Should a worker die, what was not recorded is done once more; UserError if one dies again (of Ray's, RAY decides).
-    """
-    waiting = {task.index: task for task in tasks}
-    for attempt in (1, 2):
-        try:
-            results = _by_ray if backend == "ray" else _by_loky
-            for finished in results(choice, list(waiting.values()), workers, device):
-                on_finished(finished)
-                del waiting[finished.index]
-            return
-        except TerminatedWorkerError as error:
-            if attempt == 2:
-                raise UserError(_lost("twice", len(waiting))) from error
-            reporter().warn(f"a worker process died; {len(waiting)} shards are given out again")
-        except WorkerLostError as error:
-            raise UserError(_lost(f"{RAY['max_task_retries'] + 1} times over one shard", len(waiting))) from error
-
-
-class WorkerLostError(Exception):
-    """Ray has given up a shard whose workers die."""
-
-
-def _lost(often: str, count: int) -> str:
-    mend = "use fewer --workers, or give it more memory"
-    return f"extract: a worker process died {often}, {count} shards are left; {mend}"
-
-
-def _by_loky(choice: EncoderChoice, tasks: list[Task], workers: int, device: str) -> Iterator[Finished]:
-    """The shards as they are finished."""
-    lanes = lanes_of(device, workers)
-    warnings.filterwarnings("ignore", r"\d+ tasks (which|have)", UserWarning)  # that a run which stops drops its rest
-    with joblib.parallel_config(backend="loky", initializer=begin_worker, initargs=(os.getpid(),)):
-        parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-        yield from parallel(joblib.delayed(extract_one)(choice, task, lanes) for task in tasks)
-
-
-def _by_ray(choice: EncoderChoice, tasks: list[Task], workers: int, device: str) -> Iterator[Finished]:
-    """The shards in rounds of two a worker, since Ray's backend returns lists only; its workers live through all."""
-    register_ray()
-    join_ray(workers)
-    share = share_of(nodes_of_ray(), workers, device)
-    lanes = share if device == "cpu" else 1
-    owned = {**RAY, "num_cpus": share, "num_gpus": int(device == "cuda")}
-    with (
-        _ray_errors(),
-        joblib.parallel_config(backend="ray", ray_remote_args=owned),
-        joblib.Parallel(n_jobs=workers, batch_size=1) as parallel,
-    ):
-        for begin in range(0, len(tasks), 2 * workers):
-            some = tasks[begin : begin + 2 * workers]
-            yield from parallel(joblib.delayed(extract_one)(choice, task, lanes) for task in some)
-
-
-def register_ray() -> None:
-    """Make Ray known to joblib; UsageError where it is not installed."""
-    if find_spec("ray") is None:
-        raise UsageError("extract.backend is ray, which is not installed; run 'pip install ray', or use --backend loky")
-    import_module("ray.util.joblib").register_ray()
-
-
-def join_ray(workers: int) -> None:
-    """Join the running cluster or start one of this machine; what is joined already stays so."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the house unasked
-    ray = import_module("ray")
-    _set_ray_aside()
-    if ray.is_initialized():
-        return
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    address = os.environ.get("RAY_ADDRESS", "auto")
-    try:
-        if address != "local":
-            ray.init(address=address, **quiet)
-            return
-    except ConnectionError as error:
-        if address != "auto":
-            raise UserError(
-                f"RAY_ADDRESS: no Ray cluster answers at {address}; start it, or unset RAY_ADDRESS"
-            ) from error
-    ray.init(address="local", num_cpus=max(workers, joblib.cpu_count()), include_dashboard=False, **quiet)
-
-
-@cache
-def _set_ray_aside() -> None:
-    """What Ray tells of its workers goes to stderr, stdout being for results.
-
-    Ray has no switch for it: it prints from a thread of its own whenever it likes, and what it held back at its end.
-    """
-    ray_worker: Any = import_module("ray._private.worker")
-    if not hasattr(ray_worker, "print_to_stdstream"):
-        return  # another release of Ray: better its lines among the results than no run
-    printed: Callable[..., None] = ray_worker.print_to_stdstream
-
-    def aside(data: dict[str, Any], *how: Any, **more: Any) -> None:
-        # that a worker is let go is told as a failure, since a task of its may be tried again: nothing for a person
-        if told := [line for line in data["lines"] if "__ray_terminate__" not in line]:
-            printed({**data, "lines": told, "is_err": True}, *how, **more)
-
-    ray_worker.print_to_stdstream = aside
-
-
-def nodes_of_ray() -> list[tuple[int, int]]:
-    """Cores and GPUs of each node of the cluster."""
-    alive = [node["Resources"] for node in import_module("ray").nodes() if node["Alive"]]
-    return [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
-
-
-def share_of(nodes: Sequence[tuple[int, int]], workers: int, device: str) -> int:
-    """The most cores a worker can have if all are to find a place, with a GPU each on cuda; UsageError if none do."""
-    for share in range(sum(cores for cores, _ in nodes) // workers, 0, -1):
-        places = (min(cores // share, gpus if device == "cuda" else cores) for cores, gpus in nodes)
-        if sum(places) >= workers:
-            return share
-    there = f"{sum(cores for cores, _ in nodes)} cores and {sum(gpus for _, gpus in nodes)} GPUs"
-    need = "a core and a GPU" if device == "cuda" else "a core"
-    raise UsageError(f"the Ray cluster has {there}, and each of {workers} workers needs {need}; use fewer --workers")
-
-
-@contextmanager
-def _ray_errors() -> Iterator[None]:
-    """What Ray says of its workers, without its traces."""
-    errors = import_module("ray.exceptions")
-    try:
-        yield
-    except errors.RayActorError as error:
-        raise WorkerLostError from error
-    except errors.RayError as error:
-        raise UserError(
-            f"extract: a worker of Ray failed ({one_line(error)[-300:]}); is it installed there?"
-        ) from error
-
-
-def begin_worker(leader: int) -> None:
-    """What a worker of loky does first: it ends where its leader died while it was starting, which no signal tells.
-
-    Else it would do what is queued for nobody, and litter a folder that the next run has swept already.
-    """
-    _die_with_parent()
-    if os.getppid() != leader:
-        os._exit(1)
+    """Extract shards in `workers` processes on `device`; errors as of work_by_crew."""
+    crew = Crew(workers, backend, device, "extract", "shard")
+    work_by_crew(crew, partial(extract_one, choice), tasks, on_finished)
 
 
 def extract_one(choice: EncoderChoice, task: Task, lanes: int) -> Finished:
-    """What a worker does: one shard. It loads its encoder once, and dies with the leader."""
-    _die_with_parent()
-    if not task.folder.is_dir():
-        raise UserError(
-            f"{task.folder}: not to be seen from {socket.gethostname()}; let all machines see the store and the "
-            "pictures under the same paths, or use --backend loky"
-        )
+    """What a worker does: one shard. It loads its encoder once."""
+    require_seen(task.folder)
     return next(extract_shards(_encoder(choice), [task], lanes, lambda _piece: None))
 
 
 @lru_cache(maxsize=1)
 def _encoder(choice: EncoderChoice) -> Encoder:
     return load_encoder(choice)
-
-
-def _die_with_parent() -> None:
-    """Where the system can: after a kill -9 of the leader its workers would finish what is queued for nobody."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

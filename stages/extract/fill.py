@@ -16,7 +16,8 @@ from cache import features, shards, store
 from cache.errors import MissingError, UserError
 from cache.features import FeatureCache, RowKind
 from cache.store import LedgerKey
-from stages.extract.crew import extract_by_crew, lanes_of
+from stages.crew import lanes_of
+from stages.extract.crew import extract_by_crew
 from stages.extract.encoders.built import EncoderChoice
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.params import ExtractSection, Tokens

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.section import Section, spelled
+from stages.section import Backend, Section, spelled
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Tokens = Literal["none", "joint", "raw"]
@@ -31,7 +31,7 @@ class ExtractSection(Section):
     rows_per_shard: int = Field(ge=1)
     batch: int = Field(ge=1)
     workers: int = Field(ge=1)
-    backend: Literal["loky", "ray"]
+    backend: Backend
 
 
 @dataclass(frozen=True, kw_only=True)

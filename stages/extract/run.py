@@ -10,7 +10,7 @@ from cache import store
 from cache.features import RowKind
 from cache.manifest import Manifest, read_manifest
 from cache.store import Ledger
-from stages.extract.crew import register_ray
+from stages.crew import register_ray
 from stages.extract.encoders.built import EncoderChoice
 from stages.extract.encoders.encoder import Encoder, load_encoder
 from stages.extract.fill import Job, fill
@@ -21,7 +21,7 @@ from stages.extract.plan import Row, cache_content, rows_digest, rows_of
 def run(params: ExtractParams) -> None:
     """Fill what is missing of the three caches of a dataset and write the ledger; raises UserErrors of one line."""
     if params.section.backend == "ray":
-        register_ray()
+        register_ray("extract")
     manifest = read_manifest(params.manifest)
     choice = choose(params)
     encoder = load_encoder(choice)

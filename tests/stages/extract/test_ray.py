@@ -17,8 +17,10 @@ from PIL import Image
 
 from cache.errors import UsageError, UserError
 from proof.toys import bytes_of
+from stages import crew as any_crew
+from stages.crew import join_ray, nodes_of_ray
 from stages.extract import crew
-from stages.extract.crew import extract_by_crew, join_ray, nodes_of_ray
+from stages.extract.crew import extract_by_crew
 from stages.extract.params import ExtractParams
 from stages.extract.run import run
 from tests.stages.extract.conftest import Recorder, Toys, caches_of
@@ -126,7 +128,7 @@ def test_a_shard_that_kills_all_its_workers_ends_the_run_in_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(crew, "extract_one", die_always)
-    monkeypatch.setattr(crew, "RAY", {"max_restarts": -1, "max_task_retries": 1})
+    monkeypatch.setattr(any_crew, "RAY", {"max_restarts": -1, "max_task_retries": 1})
     tasks: Any = [MortalTask(i, tmp_path / "grave") for i in range(2)]
     with pytest.raises(UserError) as caught:
         extract_by_crew(None, tasks, 2, "cpu", "ray", lambda _: None)  # type: ignore[arg-type]

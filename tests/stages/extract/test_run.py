@@ -107,7 +107,7 @@ def test_relative_files_are_found_from_home(toys: Toys, monkeypatch: pytest.Monk
 
 
 def test_ray_that_is_not_installed_is_one_line_before_any_work(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.extract.crew.find_spec", lambda name: None)  # noqa: ARG005
+    monkeypatch.setattr("stages.crew.find_spec", lambda name: None)  # noqa: ARG005
     with pytest.raises(UsageError) as caught:
         run(toys.with_(backend="ray"))
     assert str(caught.value) == (

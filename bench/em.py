@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
 
 from bench.row import Row, median_seconds
+from stages.batches import BUDGETS, plan_batches
 from stages.covariance import Covariance
 from stages.em import Start, farthest_start, fit_mixture
-from stages.mixture.batches import BUDGETS, plan_batches
 from stages.mixture.threads import side_by_side
 
 ITEMS, TOKENS, WIDTH, COMPONENTS, ITERATIONS, FLOOR = 200, 49, 512, 3, 5, 1e-9

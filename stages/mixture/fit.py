@@ -8,8 +8,8 @@ from torch import Tensor
 
 from cache.files import digest_bytes
 from cache.mixtures import MixtureRows
+from stages.batches import BUDGETS, Rows, plan_batches
 from stages.em import Mixture, fit_mixture, shuffle_responsibilities, views_of
-from stages.mixture.batches import BUDGETS, Rows, plan_batches
 from stages.mixture.params import MixtureSection
 from stages.mixture.source import Source, read_tokens
 from stages.mixture.threads import side_by_side
@@ -49,7 +49,7 @@ def _room(lengths: Rows, components: int, width: int, iterations: int) -> Mixtur
 
 
 def _fit(tokens: Tensor, mask: Tensor, section: MixtureSection, components: int) -> Mixture:
-    temperature = None if section.temperature == "auto" else section.temperature
+    temperature = section.given_temperature
     return fit_mixture(tokens, mask, components, section.covariance, section.iterations, temperature, section.floor)
 
 

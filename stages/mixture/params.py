@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from stages.covariance import Covariance
-from stages.section import Section
+from stages.covariance import EmSection
 
 
-class MixtureSection(Section):
+class MixtureSection(EmSection):
     """The section `mixture` of params.yaml."""
 
-    components: int = Field(ge=1, le=8)
-    covariance: Covariance
-    iterations: int = Field(ge=1)
-    temperature: Literal["auto"] | Annotated[float, Field(gt=0)]
-    floor: float = Field(gt=0)
     groups: Literal["em", "random"]
 
 

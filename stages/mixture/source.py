@@ -11,7 +11,7 @@ from torch import Tensor
 from cache.errors import ParamsError, UserError
 from cache.features import FeatureCache, Modality
 from cache.hdf5 import Array
-from stages.mixture.batches import Rows
+from stages.batches import Rows
 
 
 @dataclass(frozen=True)

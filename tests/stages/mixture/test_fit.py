@@ -10,9 +10,9 @@ import pytest
 from cache.features import FeatureCache
 from cache.mixtures import MixtureRows
 from cache.store import read_ledger
+from stages.batches import BUDGETS
 from stages.items import caption_rows, open_features
 from stages.mixture import fit
-from stages.mixture.batches import BUDGETS
 from stages.mixture.params import MixtureSection
 from stages.mixture.source import open_source
 from tests.stages.small_features import place

@@ -15,9 +15,9 @@ from cache import shards
 from cache.errors import BusyError, DamagedError, ParamsError, UserError
 from cache.mixtures import MixtureRows, read_mixture
 from cache.store import folder_of, lock, read_ledger
+from stages.batches import BUDGETS
 from stages.em import fit_mixture, views_of
 from stages.mixture import fit
-from stages.mixture.batches import BUDGETS
 from stages.mixture.params import MixtureParams, MixtureSection
 from stages.mixture.run import run
 from stages.progress import Silent, report_to

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.mixture.batches import plan_batches
+from stages.batches import plan_batches
 
 Lengths = st.lists(st.integers(1, 30), max_size=40).map(lambda own: np.array(own, np.int64))
 

@@ -18,7 +18,7 @@ from stages.stats import support_interval
 Row = dict[str, str | int | float | None]
 Cell = dict[tuple[str, str], dict[int, list[float]]]  # metric and direction -> seed -> a figure a class split
 
-METRICS = ("mAP", "macro-mAP", "P@1", "recall@10")
+METRICS = ("mAP", "macro-mAP", "P@1", "recall@1", "recall@5", "recall@10")
 
 
 def folder_bytes(folder: Path) -> int:

@@ -28,12 +28,13 @@ PER_QUERY = ("mAP", f"mAP@{CUT}", *(f"P@{k}" for k in PRECISIONS), "R-precision"
 PAIRED = tuple(f"recall@{k}" for k in RECALLS)
 METRICS = ("mAP", f"mAP@{CUT}", "macro-mAP", *PER_QUERY[2:], *PAIRED)
 
-_RANK_ROWS = 64  # rows ranked at a time: their keys stay in the second-level cache
+_KEYS = 1 << 17  # scores ranked at a time: their keys stay in the second-level cache
 
 
-def _spans(total: int, size: int) -> Iterator[slice]:
-    step = max(1, size)
-    return (slice(first, min(first + step, total)) for first in range(0, total, step))
+def blocks(queries: int, gallery: int, cells: int) -> Iterator[slice]:
+    """The rows of a (Q, G) matrix in runs of at most `cells` cells, or of one row where that is more."""
+    step = max(1, cells // max(1, gallery))
+    return (slice(first, min(first + step, queries)) for first in range(0, queries, step))
 
 
 def score(query: Float32, gallery: Float32, match: Match) -> Float32:
@@ -70,7 +71,7 @@ def rank(scores: Float32) -> npt.NDArray[np.int32]:
     takes a fifth of the time of numpy's stable sort of the floats themselves.
     """
     order = np.empty(scores.shape, np.int32)
-    for rows in _spans(len(scores), _RANK_ROWS):
+    for rows in blocks(len(scores), scores.shape[1], _KEYS):
         order[rows] = _rank_block(scores[rows])
     return order
 
@@ -92,8 +93,18 @@ def _falling_bits(scores: Float32) -> npt.NDArray[np.uint32]:
 
 def share_label(queries: Labels, gallery: Labels) -> Bools:
     """Which gallery items are relevant, (Q, G) bool: those that have a label in common with the query."""
+    return in_common(*mark_labels(queries, gallery))
+
+
+def mark_labels(queries: Labels, gallery: Labels) -> tuple[Float32, Float32]:
+    """The labels as 0 and 1, (Q, C) and (G, C) float32, C the labels of both: what in_common compares in blocks."""
     number = {name: i for i, name in enumerate(sorted({c for row in (*queries, *gallery) for c in row}))}
-    return (_indicators(queries, number) @ _indicators(gallery, number).T) > 0
+    return _indicators(queries, number), _indicators(gallery, number)
+
+
+def in_common(queries: Float32, gallery: Float32) -> Bools:
+    """Whether two marked items have a label in common, (Q, G) bool, of (Q, C) and (G, C)."""
+    return np.asarray((queries @ gallery.T) > 0)
 
 
 def _indicators(labels: Labels, number: dict[str, int]) -> Float32:
@@ -106,7 +117,7 @@ def _indicators(labels: Labels, number: dict[str, int]) -> Float32:
 def in_rank_order(relevant: Bools, order: Integers) -> Bools:
     """The hits: whether the item at each rank is relevant, (Q, G) bool, from relevance and order, both (Q, G)."""
     hits = np.empty(relevant.shape, bool)
-    for rows in _spans(len(order), _RANK_ROWS):
+    for rows in blocks(len(order), order.shape[1], _KEYS):
         block = order[rows]
         hits[rows] = relevant[rows].ravel().take(block + (np.arange(len(block)) * block.shape[1])[:, None])
     return hits

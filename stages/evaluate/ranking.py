@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from stages.section import Gallery
 Direction = Literal["i2t", "t2i"]
 DIRECTIONS: dict[Direction, tuple[Modality, Modality]] = {"i2t": ("image", "text"), "t2i": ("text", "image")}
 TOP = 10
-_SCORES = 1 << 24  # scores that stand in memory at once
+_SCORES = 1 << 21  # scores that stand in memory at once: with their order and what is relevant, some 30 MB
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,11 @@ class Result:
     @property
     def ap(self) -> retrieval.Float64:
         """The average precision of each query, mean of both directions, (Q,)."""
-        return np.asarray(np.mean([ranked.figures["mAP"] for ranked in self.directions.values()], axis=0))
+        return self.figure("mAP")
+
+    def figure(self, metric: str) -> retrieval.Float64:
+        """A metric of each query, mean of both directions, (Q,)."""
+        return np.asarray(np.mean([ranked.figures[metric] for ranked in self.directions.values()], axis=0))
 
 
 @dataclass(frozen=True)
@@ -82,47 +86,56 @@ def evaluate_task(task: Task, seen: Seen) -> Result:
     queries, gallery = (np.sort(seen.items.rows_of(ids)) for ids in (task.queries, task.candidates))
     names = np.array(seen.items.ids)
     labels, others = ([task.episode.labels[name] for name in names[rows]] for rows in (queries, gallery))
-    relevant = retrieval.share_label(labels, others)
+    marks = retrieval.mark_labels(labels, others)
     pair = None if task.gallery == "rest" else np.searchsorted(gallery, queries)
-    asked = {m: _at(seen.vectors[m, _kind(task.gallery)], queries) for m in MODALITIES}
-    offered = {m: _at(seen.vectors[m, _kind(task.gallery)], gallery) for m in MODALITIES}
+    vectors = {m: seen.vectors[m, _kind(task.gallery)] for m in MODALITIES}
+    directions = {}
+    for direction, (asked, offered) in DIRECTIONS.items():
+        candidates = _only(vectors[offered], gallery)
+        directions[direction] = _ranked(task, vectors[asked], queries, candidates, marks, pair, names[gallery])
     return Result(
         task,
         names[queries].tolist(),
         labels,
-        np.count_nonzero(relevant, axis=1),
+        _count_relevant(*marks),
         len(gallery),
-        {d: _ranked(task, asked[m], offered[n], relevant, pair, names[gallery]) for d, (m, n) in DIRECTIONS.items()},
-        modality_gap(asked["image"], asked["text"]),
+        directions,
+        modality_gap(vectors["image"], vectors["text"], queries),
     )
 
 
-def _at(vectors: Vectors, rows: npt.NDArray[np.int64]) -> Vectors:
-    return Vectors(vectors.values[rows], vectors.match)
+def _only(vectors: Vectors, rows: npt.NDArray[np.int64]) -> Vectors:
+    """The vectors of some rows, sorted; not copied where these are all."""
+    whole = len(rows) == len(vectors.values)
+    return vectors if whole else Vectors(vectors.values[rows], vectors.match)
+
+
+def _count_relevant(queries: retrieval.Float32, gallery: retrieval.Float32) -> npt.NDArray[np.int64]:
+    """How many items of the gallery are relevant to each query, (Q,), of marked labels."""
+    parts = retrieval.blocks(len(queries), len(gallery), _SCORES)
+    found = [np.count_nonzero(retrieval.in_common(queries[rows], gallery), axis=1) for rows in parts]
+    return np.concatenate(found).astype(np.int64)
 
 
 def _ranked(
     task: Task,
-    query: Vectors,
+    asked: Vectors,
+    queries: npt.NDArray[np.int64],
     gallery: Vectors,
-    relevant: retrieval.Bools,
+    marks: tuple[retrieval.Float32, retrieval.Float32],
     pair: npt.NDArray[np.int64] | None,
     names: npt.NDArray[np.str_],
 ) -> Ranked:
+    """One direction, a block of queries at a time, so that nothing of the size (Q, G) ever stands."""
     parts = []
-    for rows in _blocks(*relevant.shape):
-        scores = retrieval.score(query.values[rows], gallery.values, query.match)
+    for rows in retrieval.blocks(len(queries), len(names), _SCORES):
+        scores = retrieval.score(asked.values[queries[rows]], gallery.values, asked.match)
         _refuse_overflow(task, scores)
         order = retrieval.rank(scores)
-        hits = retrieval.in_rank_order(relevant[rows], order)
-        parts.append((retrieval.figures(hits, order, None if pair is None else pair[rows]), order[:, :TOP]))
+        hits = retrieval.in_rank_order(retrieval.in_common(marks[0][rows], marks[1]), order)
+        parts.append((retrieval.figures(hits, order, None if pair is None else pair[rows]), order[:, :TOP].copy()))
     figures = {name: np.concatenate([part[name] for part, _ in parts]) for name in parts[0][0]}
     return Ranked(figures, names[np.concatenate([top for _, top in parts])])
-
-
-def _blocks(queries: int, gallery: int) -> Iterator[slice]:
-    size = max(1, _SCORES // gallery)
-    return (slice(first, first + size) for first in range(0, queries, size))
 
 
 def _refuse_overflow(task: Task, scores: npt.NDArray[Any]) -> None:
@@ -134,10 +147,17 @@ def _refuse_overflow(task: Task, scores: npt.NDArray[Any]) -> None:
         )
 
 
-def modality_gap(image: Vectors, text: Vectors) -> float:
-    """The distance between the two modalities' mean vectors (Liang et al. 2022), 0 to 2.
+def modality_gap(image: Vectors, text: Vectors, rows: npt.NDArray[np.int64]) -> float:
+    """The distance between the two modalities' mean vectors (Liang et al. 2022) over some items, 0 to 2.
 
     An item's vector is its pooled one, for `max` the mean of its unit views; made unit length here."""
-    first = [v.values.mean(axis=1) if v.match == "max" else v.values[:, 0] for v in (image, text)]
-    means = [unit(values).astype(np.float64).mean(axis=0) for values in first]
-    return float(np.linalg.norm(means[0] - means[1]))
+    return float(np.linalg.norm(_mean_vector(image, rows) - _mean_vector(text, rows)))
+
+
+def _mean_vector(vectors: Vectors, rows: npt.NDArray[np.int64]) -> retrieval.Float64:
+    _, views, width = vectors.values.shape
+    total = np.zeros(width)
+    for block in retrieval.blocks(len(rows), views * width, _SCORES):
+        values = vectors.values[rows[block]]
+        total += unit(values.mean(axis=1) if vectors.match == "max" else values[:, 0]).sum(axis=0, dtype=np.float64)
+    return np.asarray(total / len(rows))

@@ -1,6 +1,7 @@
 """metrics.json: the main figure of each method, paired differences with both intervals, what else to know.
 
-The main figure is mAP on the main gallery, mean of both directions, over seeds and class splits.
+The main figure is mAP on the main gallery, mean of both directions, over seeds and class splits. Recall of the paired
+item stands beside it, so that a method that ranks by class alone shows what it loses.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from stages import stats
 from stages.evaluate.plan import CONTENDER
 from stages.evaluate.ranking import Result
 from stages.evaluate.tables import chance_means, first_draws
-from stages.retrieval import Float64
+from stages.retrieval import PAIRED, Float64
 from stages.stats import Interval
 
 BOOTSTRAP_SEED = 0
+MAIN = "mAP"
 Cell = tuple[tuple[Any, ...], int]  # a contender and a shot count
 Cells = Mapping[Cell, list[Result]]
 DIGITS = 6
@@ -88,17 +90,23 @@ def _counts(results: Sequence[Result], main: Sequence[Result]) -> dict[str, Any]
     }
 
 
-def seed_means(results: Sequence[Result]) -> Float64:
-    """The main figure of one cell seed by seed, mean over class splits, (S,); S = 1 where it depends on no seed."""
+def seed_means(results: Sequence[Result], metric: str = MAIN) -> Float64:
+    """A figure of one cell seed by seed, mean over class splits, (S,); S = 1 where it depends on no seed."""
     seeds = sorted({result.task.seed for result in results})
-    own = [[float(r.ap.mean()) for r in results if r.task.seed == seed] for seed in seeds]
+    own = [[float(r.figure(metric).mean()) for r in results if r.task.seed == seed] for seed in seeds]
     return np.array([np.mean(values) for values in own])
 
 
+def recalls(results: Sequence[Result]) -> dict[str, float]:
+    """Recall of the paired item of one cell, mean over seeds and class splits; nothing where its gallery holds none."""
+    paired = PAIRED if all(result.paired for result in results) else ()
+    return {metric: _rounded(float(seed_means(results, metric).mean())) for metric in paired}
+
+
 def compared(cells: Cells, draws: int) -> dict[str, Any]:
-    """The lists `means` (each cell with its intervals) and `differences` (each pair at equal shots and access)."""
+    """The lists `means` (each cell, its intervals and recalls) and `differences` (pairs at equal shots and access)."""
     drawn = _bootstrap(cells, draws)
-    means = [_told(cell, seed_means(own), drawn[cell]) for cell, own in cells.items()]
+    means = [{**_told(cell, seed_means(own), drawn[cell]), **recalls(own)} for cell, own in cells.items()]
     differences = []
     for shots in dict.fromkeys(shots for _, shots in cells):
         pairs = combinations([cell for cell in cells if cell[1] == shots], 2)

@@ -62,7 +62,8 @@ def test_ranks_are_those_of_a_stable_sort(scores):
     assert retrieval.rank(scores).tolist() == expected
 
 
-def test_ranks_of_many_rows_equal_numpys_stable_sort():
+def test_ranks_of_many_blocks_equal_numpys_stable_sort(monkeypatch):
+    monkeypatch.setattr(retrieval, "_KEYS", 64 * 300)
     scores = np.random.default_rng(0).standard_normal((150, 300)).astype(np.float32).round(2)
     assert np.array_equal(retrieval.rank(scores), np.argsort(-scores, axis=1, kind="stable"))
 
@@ -85,7 +86,15 @@ def test_relevant_means_a_label_in_common():
     ]
 
 
-def test_hits_follow_the_order():
+@pytest.mark.parametrize(("queries", "gallery", "cells"), [(7, 5, 10), (7, 5, 1), (3, 4, 100), (0, 4, 8), (3, 0, 8)])
+def test_blocks_cover_every_query_once_and_hold_no_more_cells_than_allowed(queries, gallery, cells):
+    found = list(retrieval.blocks(queries, gallery, cells))
+    assert [row for rows in found for row in range(rows.start, rows.stop)] == list(range(queries))
+    assert all((rows.stop - rows.start) * gallery <= max(cells, gallery) for rows in found)
+
+
+def test_hits_follow_the_order(monkeypatch):
+    monkeypatch.setattr(retrieval, "_KEYS", 64 * 9)
     relevant = np.random.default_rng(0).random((150, 9)) < 0.5
     order = np.random.default_rng(1).permuted(np.tile(np.arange(9, dtype=np.int32), (150, 1)), axis=1)
     assert np.array_equal(retrieval.in_rank_order(relevant, order), np.take_along_axis(relevant, order, 1))

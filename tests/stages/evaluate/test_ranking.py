@@ -56,6 +56,7 @@ def test_blocks_of_queries_change_nothing(monkeypatch):
         for name, values in whole.directions[direction].figures.items():
             assert np.array_equal(values, blocks.directions[direction].figures[name])
         assert np.array_equal(whole.directions[direction].top, blocks.directions[direction].top)
+    assert np.array_equal(whole.relevant, blocks.relevant)
 
 
 def test_the_paired_item_is_found_wherever_it_stands_in_the_gallery():
@@ -78,6 +79,15 @@ def test_relevance_comes_from_the_labels_of_the_episode():
     changed = replace(one, episode=replace(poisoned, target_classes=["same"]))
     result = build.ranked(changed, build.head("raw", 0), build.items())
     assert result.ap == pytest.approx(1)
+
+
+def test_relevant_items_are_counted_over_all_labels_of_the_gallery():
+    one = task("all")
+    several = {name: (*own, "cat") if name.endswith("-4") else own for name, own in one.episode.labels.items()}
+    changed = replace(one, episode=replace(one.episode, labels=several))
+    result = build.ranked(changed, build.head("raw", 0), build.items())
+    expected = [sum(bool(set(several[q]) & set(several[g])) for g in one.candidates) for q in result.queries]
+    assert result.relevant.tolist() == expected
 
 
 def test_a_query_without_a_relevant_item_is_counted_and_scores_0():
@@ -106,11 +116,24 @@ def test_scores_that_are_not_finite_say_whose_they_are_and_name_no_key_that_may_
 def test_the_modality_gap_is_the_distance_of_the_mean_unit_vectors():
     image = np.array([[[3, 0]], [[1, 0]]], np.float32)
     text = np.array([[[0, 2]], [[0, 5]]], np.float32)
-    assert ranking.modality_gap(Vectors(image, "dot"), Vectors(text, "dot")) == pytest.approx(2**0.5)
+    both = np.arange(2)
+    assert ranking.modality_gap(Vectors(image, "dot"), Vectors(text, "dot"), both) == pytest.approx(2**0.5)
+
+
+def test_the_modality_gap_is_of_the_rows_that_ask_and_of_all_blocks_of_them(monkeypatch):
+    image, text = (np.random.default_rng(seed).standard_normal((9, 3, 4)).astype(np.float32) for seed in (0, 1))
+    rows = np.array([1, 2, 5, 7, 8])
+    firsts = [values[rows, 0].astype(float) for values in (image, text)]
+    means = [(x / np.linalg.norm(x, axis=1, keepdims=True)).mean(axis=0) for x in firsts]
+    for cells in (1, 30, 1000):
+        monkeypatch.setattr(ranking, "_SCORES", cells)
+        found = ranking.modality_gap(Vectors(image, "mix"), Vectors(text, "mix"), rows)
+        assert found == pytest.approx(float(np.linalg.norm(means[0] - means[1])), abs=1e-6)
 
 
 def test_the_modality_gap_of_mix_is_that_of_its_pooled_vectors():
     image = np.array([[[1, 0], [0, 1]]], np.float32)
     text = np.array([[[1, 0], [0, -1]]], np.float32)
-    assert ranking.modality_gap(Vectors(image, "mix"), Vectors(text, "mix")) == 0
-    assert ranking.modality_gap(Vectors(image, "max"), Vectors(text, "max")) == pytest.approx(2**0.5)
+    one = np.arange(1)
+    assert ranking.modality_gap(Vectors(image, "mix"), Vectors(text, "mix"), one) == 0
+    assert ranking.modality_gap(Vectors(image, "max"), Vectors(text, "max"), one) == pytest.approx(2**0.5)

@@ -46,6 +46,23 @@ def test_the_main_figure_is_the_mean_over_seeds_on_the_target_gallery(results, m
     assert metrics["mAP"]["spoilt"]["1"] == pytest.approx(np.mean(seed_values(results, "spoilt", 1)), abs=1e-6)
 
 
+@pytest.mark.parametrize("k", [1, 5, 10])
+def test_recall_of_the_pair_stands_beside_the_main_figure(results, metrics, k):
+    own = [
+        [ranked.figures[f"recall@{k}"].mean() for ranked in r.directions.values()]
+        for r in results
+        if (r.task.contender["method"], r.task.episode.shots, r.task.gallery) == ("spoilt", 2, "target")
+    ]
+    assert len(own) == build.SEEDS
+    (entry,) = [e for e in metrics["means"] if (e["label"], e["shots"]) == ("spoilt", 2)]
+    assert entry[f"recall@{k}"] == pytest.approx(np.mean(own), abs=1e-6)
+
+
+def test_without_pairs_in_the_gallery_there_is_no_recall():
+    metrics = summarise(results_of(["raw"], galleries=["rest"]), 200)
+    assert not [name for entry in metrics["means"] for name in entry if name.startswith("recall")]
+
+
 def test_a_difference_has_the_support_interval_of_its_paired_values(results, metrics):
     raw, spoilt = (np.array(seed_values(results, method, 1)) for method in ("raw", "spoilt"))
     entry = pair(metrics, 1)

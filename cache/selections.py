@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cache import shards
+from cache.features import REMEDY
 from cache.files import read_json
 
 SELECTION = "selection.json"
@@ -22,7 +23,8 @@ def write_selection(path: Path, found: Mapping[str, Any]) -> None:
 
 def read_selection(folder: Path) -> dict[str, Any]:
     """What was found: `values` by key, and `tried`, a list of points with their figures; MissingError or DamagedError
-    unless the folder is whole."""
-    shards.require_whole(folder, "run 'verify --repair', then 'train'")
+    unless the folder is whole and every byte as recorded: a turned bit would make another value of one."""
+    shards.require_whole(folder, REMEDY)
+    shards.require_sound(folder)
     found: dict[str, Any] = read_json(folder / SELECTION)
     return found

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from cache.features import FeatureCache
 from cache.manifest import read_manifest
 from cache.mixtures import read_mixture
 from cache.store import folder_of, read_ledger
-from stages.items import Items, caption_rows, common_ids, load_items, unit
+from stages.items import Items, _names, caption_rows, common_ids, load_items, unit
 from stages.train.params import TrainParams
 from tests.stages.small_features import place
 from tests.stages.train import build
@@ -102,6 +103,57 @@ def test_a_class_name_is_the_mean_of_unit_vectors_over_templates(world):
     names = load(world).names["joint"]
     assert sorted(names) == build.CLASSES
     assert names["bee"] == pytest.approx((unit(pooled[2]) + unit(pooled[3])) / 2, abs=1e-6)
+
+
+def features_of(tmp_path: Path, broken: dict[str, float]) -> TrainParams:
+    """The small world whose pictures' tokens, and so their vectors, are spoilt for some ids."""
+    params = build.params(tmp_path, ["cca"])
+    values = build.tokens(0)
+    for name, value in broken.items():
+        values[build.IDS.index(name)] = value
+    shutil.rmtree(params.store)
+    here = place(tmp_path, build.IDS, values, [[own] for own in build.tokens(1)], [list(own) for own in build.LABELS])
+    build.add_names(here.features, here.store, aligned=True)
+    return params
+
+
+@pytest.mark.parametrize(
+    ("broken", "also"),
+    [
+        ({"bee-1": np.nan}, ""),
+        ({"bee-1": np.inf, "cat-0": np.nan}, " (and those of 1 more items)"),
+        ({"fox-7": np.nan, "bee-1": -np.inf, "eel-0": 0.0}, " (and those of 1 more items)"),
+    ],
+)
+def test_the_first_item_whose_vector_is_no_number_is_named_with_what_to_do(tmp_path, broken, also):
+    params = features_of(tmp_path, broken)
+    key = read_ledger(params.features).find(rows="image").key
+    with pytest.raises(DamagedError) as caught:
+        load(params, mixtures=False)
+    assert str(caught.value) == (
+        f"features/{key}: the image vector of 'bee-1'{also} is not finite;"
+        " set extract.precision to fp32 and run 'extract' again, or leave the item out of the data set"
+    )
+
+
+def test_a_zero_vector_is_let_through(tmp_path):
+    items = load(features_of(tmp_path, {"bee-1": 0.0}), mixtures=False)
+    assert not items.pooled["image"][build.IDS.index("bee-1")].any()
+
+
+def part(names: list[str], raw: int | None) -> SimpleNamespace:
+    """A cache of names, as far as it is read: row i holds i + 1 in place i, where the width has one."""
+    values = {width: np.diag(np.arange(1.0, len(names) + 1)).astype(np.float32)[:, :width] for width in (4, raw or 4)}
+    return SimpleNamespace(ids=names, pooled=lambda: values[4], pooled_raw=lambda: None if raw is None else values[raw])
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_names_of_the_joint_space_count_by_direction_where_it_is_one_and_raw_ones_as_they_are(aligned):
+    found = _names(part(["a", "b", "a", "b"], 3), aligned)
+    joint = [[0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5]] if aligned else [[0.5, 0, 1.5, 0], [0, 1, 0, 2]]
+    assert [found["joint"][name].tolist() for name in "ab"] == joint
+    assert [found["raw"][name].tolist() for name in "ab"] == [[0.5, 0, 1.5], [0, 1, 0]]
+    assert "raw" not in _names(part(["a", "b"], None), aligned)
 
 
 def test_mixtures_of_other_items_are_refused(world, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -113,14 +113,28 @@ def _explain(error: ValidationError) -> str:
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])  # a misspelt key is missing, too
     key = _key(fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"no key '{key}'{nearest(key, known_keys(Params))}"
+        entry = _entry(fault["loc"])
+        hint = nearest(str(fault["loc"][-1]), entry.model_fields) if entry else nearest(key, known_keys(Params))
+        return f"no key '{key}'{hint}"
     if fault["type"] == "missing":
-        return f"key '{key}' is missing; the shipped params.yaml has every key"
+        entry = _entry(fault["loc"])
+        whole = f"an entry has {', '.join(entry.model_fields)}" if entry else "the shipped params.yaml has every key"
+        return f"key '{key}' is missing; {whole}"
     if fault["type"] == "model_type":
         return f"{key} is {fault['input']!r}; it is a section, with keys of its own"
     branches = [f["msg"].removeprefix("Input should be ") for f in faults if _key(f["loc"]) == key]
     said = f"input should be {' or '.join(branches)}" if len(branches) > 1 else fault["msg"]
     return f"{key} is {fault['input']!r}; {said[:1].lower()}{said[1:]}"
+
+
+def _entry(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The model of a list's entry in which a fault lies; None where it lies in no such entry."""
+    if not any(isinstance(part, int) for part in loc[:-1]):
+        return None
+    model: Any = Params
+    for part in loc[:-1]:
+        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
 
 def _key(loc: tuple[int | str, ...]) -> str:

@@ -109,7 +109,9 @@ class VariantSection(Section):
     """One more row of the tables: a method with some other values than its section has."""
 
     method: str
-    variant: Annotated[str, Field(min_length=1), spelled(r"[a-z0-9][a-z0-9 ._-]*", "small letters, digits, - and _")]
+    variant: Annotated[
+        str, spelled(r"[a-z0-9][a-z0-9 ._-]*", "small letters, digits, blanks and . _ -, a letter or digit first")
+    ]
     values: dict[str, Any]
 
 

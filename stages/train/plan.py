@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cache.episodes import Episode
-from cache.errors import ParamsError, UsageError
+from cache.errors import ParamsError, UsageError, nearest
 from cache.files import digest_of
 from cache.store import make_key
 from stages.items import captions_read
@@ -45,13 +45,15 @@ def _varied(section: TrainSection, asked: VariantSection) -> Row:
     method, own = find(asked.method), getattr(section, asked.method, None)
     if not isinstance(own, Section):
         raise ParamsError(f"train.variants: '{asked.method}' has no values that a variant could change")
+    where, values = f"train.variants: '{asked.variant}' of {method.name}", own.model_dump(by_alias=True)
+    if unknown := sorted(set(asked.values) - set(values)):
+        raise ParamsError(f"{where}: no key '{unknown[0]}'{nearest(unknown[0], values)}")
     try:
-        values = {**own.model_dump(by_alias=True), **asked.values}
-        return Row(method, asked.variant, type(own).model_validate(values))
+        return Row(method, asked.variant, type(own).model_validate({**values, **asked.values}))
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        key = ".".join(map(str, fault["loc"]))
-        raise ParamsError(f"train.variants: '{asked.variant}' of {method.name}: {key}: {fault['msg']}") from error
+        place = f"{fault['loc'][0]} is {fault['input']!r}; " if fault["loc"] else ""
+        raise ParamsError(f"{where}: {place}{fault['msg'][:1].lower()}{fault['msg'][1:]}") from error
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def test_a_selection_cut_short_says_what_to_do(tmp_path: Path) -> None:
 def test_a_digit_that_turned_into_another_is_no_value(tmp_path: Path) -> None:
     folder = written(tmp_path)
     whole = (folder / SELECTION).read_bytes()
-    (folder / SELECTION).write_bytes(whole.replace(b"0.1,", b"0.3,"))
+    (folder / SELECTION).write_bytes(whole.replace(b"0.1\n", b"0.3\n", 1))
     with pytest.raises(DamagedError, match=r"selection.json: .*run 'verify --repair', then 'train'"):
         read_selection(folder)
 

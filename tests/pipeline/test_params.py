@@ -42,6 +42,7 @@ def test_every_key_is_tracked_by_a_stage_of_dvc() -> None:
     tracked = {key for stage in stages for key in stage.get("params", [])}
     free = {  # change no number
         *(f"extract.{key}" for key in ("batch", "rows_per_shard", "workers", "backend", "allow_pickle")),
+        *(f"train.{key}" for key in ("workers", "backend")),
         "verify_on_read",
     }
     assert {
@@ -74,6 +75,28 @@ def test_no_section_has_a_default() -> None:
             "ingest.table.name=a/b",
             "-S: ingest.table.name is 'a/b'; input should be letters, digits and . _ -, a letter",
         ),
+        (
+            "train.scm.tau=[]",
+            "-S: train.scm.tau is []; value error, an empty list has no value to choose; list some, or write one value",
+        ),
+        ("train.scm.tau=[0.1,x]", "-S: train.scm.tau is 'x'; input should be a valid number"),
+        ("train.scm.shrinkage=[0.5,2]", "-S: train.scm.shrinkage is 2; input should be less than or equal to 1"),
+        ("train.scm.covariance=[within,full]", "-S: train.scm.covariance is 'full'; input should be 'within' or"),
+        ("train.scm.names=[true,false]", "-S: train.scm.names is [True, False]; input should be a valid boolean"),
+        ("train.selection.draws=0", "-S: train.selection.draws is 0; input should be greater than or equal to 1"),
+        (
+            "train.variants=[{method: scm, variant: A, values: {}}]",
+            "-S: train.variants.0.variant is 'A'; input should be small letters, digits, blanks and . _ -, a letter or",
+        ),
+        (
+            "train.variants=[{method: scm, variant: a, valus: {}}]",
+            "-S: no key 'train.variants.0.valus'; did you mean 'values'?",
+        ),
+        (
+            "train.variants=[{method: scm, variant: a}]",
+            "-S: key 'train.variants.0.values' is missing; an entry has method, variant, values",
+        ),
+        ("train.variants=[nameless]", "-S: train.variants.0 is 'nameless'; it is a section, with keys of its own"),
         ("mixture", "-S mixture: expected key=value"),
         ("split.shots=[0", "-S split.shots=[0: the value is not valid YAML; quote it"),
     ],
@@ -136,6 +159,26 @@ def test_an_overlay_changes_its_keys_alone(tmp_path: Path) -> None:
     shipped = load_params(SHIPPED, [], [])
     assert (params.train.gcrdp.lambda_, params.mixture.components) == (0, 2)
     assert params.train.gap == shipped.train.gap
+
+
+VARIANTS = "[{method: scm, variant: nameless, values: {names: false, tau: [0.1, 0.2]}}]"
+
+
+def test_variants_come_from_the_prompt_and_from_overlays(tmp_path: Path) -> None:
+    overlay = tmp_path / "more.yaml"
+    overlay.write_text(f"train: {{variants: {VARIANTS}}}\n")
+    prompt = load_params(SHIPPED, [], [parse_override(f"train.variants={VARIANTS}")])
+    assert prompt == load_params(SHIPPED, [overlay], [])
+    assert load_params(SHIPPED, [overlay], [parse_override("train.variants=[]")]) == load_params(SHIPPED, [], [])
+    (only,) = prompt.train.variants
+    assert (only.method, only.variant, only.values) == ("scm", "nameless", {"names": False, "tau": [0.1, 0.2]})
+
+
+def test_a_key_that_lists_values_may_have_one(tmp_path: Path) -> None:
+    overlay = tmp_path / "more.yaml"
+    overlay.write_text("train: {scm: {tau: 0.3, shrinkage: [1, 0]}}\n")
+    found = load_params(SHIPPED, [overlay], [parse_override("train.scm.name_weight=2")]).train.scm
+    assert (found.tau, found.shrinkage, found.name_weight) == (0.3, [1.0, 0.0], 2.0)
 
 
 def test_an_unknown_key_of_an_overlay_names_the_overlay(tmp_path: Path) -> None:

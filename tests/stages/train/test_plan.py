@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from cache.errors import UsageError
+from cache.errors import ParamsError, UsageError
 from stages.train.methods import METHODS, find
+from stages.train.params import TrainSection
 from stages.train.plan import Features, may_be_scored, plan_jobs, rows_of
 from tests.stages.train import build
 
@@ -108,3 +109,86 @@ def test_clip_is_refused_before_anything_is_trained():
 )
 def test_tuned_values_are_not_scored_on_classes_that_chose_them(name, dataset, protocol, fair):
     assert may_be_scored(find(name), dataset, protocol) == fair
+
+
+def varied(*variants: tuple[str, str, dict[str, object]], methods: tuple[str, ...] = ("scm",)) -> TrainSection:
+    """The small section with variants, as params.yaml gives them."""
+    told = [dict(zip(("method", "variant", "values"), one, strict=True)) for one in variants]
+    return TrainSection.model_validate({**build.section(methods).model_dump(by_alias=True), "variants": told})
+
+
+def test_variants_are_rows_after_the_methods_with_their_own_values_alone():
+    section = varied(("scm", "nameless", {"names": False}), ("gcrdp", "no rdp", {"lambda": 0}), methods=("scm", "clip"))
+    rows = rows_of(section)
+    assert [(row.method.name, row.variant) for row in rows] == [
+        ("scm", "default"),
+        ("clip", "default"),
+        ("scm", "nameless"),
+        ("gcrdp", "no rdp"),
+    ]
+    default, clip, nameless, bare = (row.section for row in rows)
+    assert clip is None
+    assert (default.names, nameless) == (True, default.model_copy(update={"names": False}))
+    assert bare == section.gcrdp.model_copy(update={"lambda_": 0.0})
+
+
+def test_a_variant_of_a_method_that_is_not_asked_for_is_a_row_all_the_same():
+    assert [row.variant for row in rows_of(varied(("gap", "long", {"steps": 9}), methods=("cca",)))] == [
+        "default",
+        "long",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variants", "words"),
+    [
+        ([("scn", "a", {})], "no method 'scn'; did you mean 'scm'?"),
+        ([("clip", "a", {})], "train.variants: 'clip' has no values that a variant could change"),
+        (
+            [("scm", "a", {"shrinkag": 0.5})],
+            "train.variants: 'a' of scm: no key 'shrinkag'; did you mean 'shrinkage'?",
+        ),
+        (
+            [("scm", "a", {"shrinkage": [0.5, 2]})],
+            "train.variants: 'a' of scm: shrinkage is 2; input should be less than or equal to 1",
+        ),
+        (
+            [("gcrdp", "a", {"theta": 2, "theta_kind": "quantile"})],
+            "train.variants: 'a' of gcrdp: value error, theta 2 is no quantile; pass 0 to 1, or theta_kind absolute",
+        ),
+        (
+            [("gcrdp", "a", {"lambda": [1, 2]})],
+            "train.variants: 'a' of gcrdp: lambda is [1, 2]; input should be a valid number",
+        ),
+        (
+            [("scm", "a", {"names": False}), ("scm", "a", {"names": True})],
+            "train.variants: 'scm (a)' stands twice, name each variant of a method once",
+        ),
+        (
+            [("scm", "default", {"names": False})],
+            "train.variants: 'scm (default)' stands twice, name each variant of a method once",
+        ),
+    ],
+)
+def test_a_wrong_variant_is_told_in_one_line(variants, words):
+    with pytest.raises(UsageError) as caught:
+        rows_of(varied(*variants))
+    assert str(caught.value) == words
+    assert isinstance(caught.value, ParamsError) == words.startswith("train.variants")
+
+
+def test_variants_have_keys_of_their_own_and_equal_values_one_key():
+    section = varied(("scm", "nameless", {"names": False}), ("scm", "same", {}))
+    jobs = jobs_of(["scm"], section=section, drawn=DRAWN[:1])
+    default, nameless, same = (job.key for job in jobs)
+    assert default == same != nameless
+    assert [(job.about["variant"], job.about["names"]) for job in jobs] == [
+        ("default", True),
+        ("nameless", False),
+        ("same", True),
+    ]
+
+
+def test_the_classes_whose_names_judge_enter_the_key():
+    other = replace(DRAWN[0], source_classes=[*DRAWN[0].source_classes, "gnu"])
+    assert [keys(name, drawn=[other]) == keys(name, drawn=[DRAWN[0]]) for name in ("scm", "gap")] == [False, True]

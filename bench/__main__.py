@@ -19,8 +19,8 @@ from bench.row import Row
 from cache.errors import UsageError, nearest
 from cache.files import write_bytes, write_json
 
-COMPARISONS = ("em", "retrieval", "reads", "opening", "extraction", "recipe", "gpu")  # their rows() are ratios
-FACTS = ("precision", "scale")  # their facts() are figures of their own
+COMPARISONS = ("em", "retrieval", "training", "reads", "opening", "extraction", "recipe", "gpu")  # rows() are ratios
+FACTS = ("precision", "scale", "doubling")  # their facts() are figures of their own
 ROOT = Path(__file__).resolve().parent.parent
 
 HEAD = """# Benchmarks
@@ -57,6 +57,16 @@ items). Pooled vectors are stored as float32 always. On the cpu of machine {numb
 | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |
 """
 
+DOUBLING = """
+## What doubling costs
+
+Seconds for the sizes named, each twice the one before, all else as in its first size; `growth` is what each doubling
+multiplied the time by: 2 is in proportion. On the cpu of machine {number}.
+
+| what | grows | sizes | seconds | growth | why not in proportion |
+| --- | --- | --- | --- | --- | --- |
+"""
+
 
 def line(row: Row, number: int) -> str:
     """One row of the table, taken on the machine of a number."""
@@ -76,6 +86,15 @@ def changes(told: dict[str, Any]) -> str:
 def _figures(change: dict[str, float]) -> str:
     cosines = f"{change['least']:.7f} | {change['mean']:.7f}"
     return f"{cosines} | {change['step']:.1e} | {change['nearest']:.1%} | {change['ten']:.1%}"
+
+
+def doubled(told: dict[str, Any]) -> str:
+    """What doubling one dimension of some work cost, as a line."""
+    sizes = ", ".join(f"{size:,}" for size in told["sizes"])
+    took = ", ".join(f"{seconds:.3g}" for seconds in told["seconds"])
+    pairs = zip(told["seconds"], told["seconds"][1:], strict=False)
+    growth = ", ".join(f"{after / before:.1f}" for before, after in pairs)
+    return f"| {told['what']} | {told['by']} | {sizes} | {took} | {growth} | {told['why']} |\n"
 
 
 def broken(rows: list[Row]) -> list[str]:
@@ -132,6 +151,8 @@ def page(figures: Figures) -> str:
         text += NO_GPU
     if told := figures["facts"].get("precision"):
         text += PRECISION.format(number=1 + machines.index(told["machine"])) + "".join(map(changes, told["told"]))
+    if told := figures["facts"].get("doubling"):
+        text += DOUBLING.format(number=1 + machines.index(told["machine"])) + "".join(map(doubled, told["told"]))
     return text
 
 

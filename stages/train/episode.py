@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.episodes import FITTED_ON, Episode
-from cache.errors import UsageError
+from cache.errors import UsageError, UserError
 from stages.heads import linear
 from stages.heads.head import Affine
-from stages.items import MODALITIES, Items, Modality, unit
+from stages.items import MODALITIES, Array, Items, Modality, Space, unit
 from stages.section import Retrieve, Section
 from stages.train.align import fit_cca
 from stages.train.methods import find
@@ -61,6 +62,20 @@ def fit_pooled(episode: TrainEpisode, section: CcaSection) -> dict[Modality, Aff
     items = episode.items
     image, text = (unit(items.pooled[m]) if items.aligned else items.pooled[m] for m in MODALITIES)
     return fit_cca(image, text, section)
+
+
+def name_vectors(items: Items, classes: Sequence[str], where: Space) -> Array:
+    """The names of C classes as texts, (C, D) float32, as Items.names has them; zero where a name has no vector."""
+    known = items.names.get(where, {})
+    width = len(next(iter(known.values()))) if known else items.pooled["text"].shape[1]
+    return np.stack([known.get(name, np.zeros(width, np.float32)) for name in classes])
+
+
+def require_names(classes: Sequence[str], vectors: Array, otherwise: str) -> None:
+    """Refuse a class whose name has no vector (C, D); UserError says what to do otherwise than rename it."""
+    for name, vector in zip(classes, vectors, strict=True):
+        if not np.linalg.norm(vector) > 0:
+            raise UserError(f"class '{name}': its name has no vector to judge by; rename the class, or {otherwise}")
 
 
 def require_joint_views(episode: TrainEpisode, method: str) -> None:

@@ -17,7 +17,7 @@ from stages.heads.head import Affine, Step, to_sphere
 from stages.heads.linear import Residual
 from stages.items import MODALITIES, Array, Modality
 from stages.train.episode import TrainEpisode
-from stages.train.params import GapSection
+from stages.train.params import DescentSection
 
 Weights = dict[Modality, tuple[Tensor, Tensor]]  # W (d, d) and b (d,) of each modality
 
@@ -81,9 +81,14 @@ def _tensor(values: Array) -> Tensor:
     return torch.tensor(values, dtype=torch.float32)
 
 
+def classes_of(labels: list[tuple[str, ...]]) -> list[str]:
+    """The sorted classes that occur."""
+    return sorted({name for own in labels for name in own})
+
+
 def one_hot(labels: list[tuple[str, ...]]) -> Tensor:
     """(N, C) bool, C the sorted classes that occur."""
-    classes = sorted({name for own in labels for name in own})
+    classes = classes_of(labels)
     return torch.tensor([[name in own for name in classes] for own in labels])
 
 
@@ -92,7 +97,7 @@ def residual(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return normalize(values + values @ weight + bias, dim=-1)
 
 
-def draw_batches(support: Tensor, section: GapSection, seed: int) -> Iterator[Tensor]:
+def draw_batches(support: Tensor, section: DescentSection, seed: int) -> Iterator[Tensor]:
     """`steps` batches of row numbers (batch,), `support_share` of each from the supports where there are any.
 
     Rows repeat within a batch only where there are fewer than are wanted."""
@@ -112,14 +117,21 @@ def _draw(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def train_residuals(
-    data: Batch, section: GapSection, objective: Objective, seed: int
+    data: Batch, section: DescentSection, objective: Objective, seed: int
 ) -> tuple[dict[Modality, Residual], tuple[Step, ...]]:
-    """Train W and b of both modalities from 0 with Adam; returns them, and the curve of every figure.
+    """Train W and b of both modalities from 0 with Adam; returns them, and the curve of every figure."""
+    width = data.pooled["image"].shape[-1]
+    return descend(data, {m: (zeros(width, width), zeros(width)) for m in MODALITIES}, section, objective, seed)
+
+
+def descend(
+    data: Batch, weights: Weights, section: DescentSection, objective: Objective, seed: int
+) -> tuple[dict[Modality, Residual], tuple[Step, ...]]:
+    """Train with Adam what of some weights requires a gradient; returns all of them, and the curve of every figure.
 
     One thread, so that the numbers do not depend on how many cores there are."""
-    width = data.pooled["image"].shape[-1]
-    weights: Weights = {m: (_zeros(width, width), _zeros(width)) for m in MODALITIES}
-    adam = torch.optim.Adam([tensor for pair in weights.values() for tensor in pair], lr=section.lr)
+    trained = [tensor for pair in weights.values() for tensor in pair if tensor.requires_grad]
+    adam = torch.optim.Adam(trained, lr=section.lr)
     curve: list[Step] = []
     with one_thread():
         for step, rows in enumerate(draw_batches(data.support, section, seed)):
@@ -137,7 +149,8 @@ def _require_finite(loss: Tensor, step: int) -> None:
         raise UserError(f"train: the loss is no finite number at step {step}; lower lr or raise tau of the method")
 
 
-def _zeros(*shape: int) -> Tensor:
+def zeros(*shape: int) -> Tensor:
+    """Where a residual starts, so that the first step finds the features as they are; float32, to be trained."""
     return torch.zeros(*shape, requires_grad=True)
 
 

@@ -1,4 +1,5 @@
-"""The losses of the trained heads: tensors in, one scalar out (GCRDP, arXiv 2505.13306; DESIGN section 6)."""
+"""The losses of the trained heads: tensors in, one scalar out (GCRDP, arXiv 2505.13306; CMM,
+arXiv 2412.20110; DESIGN section 6)."""
 
 from __future__ import annotations
 
@@ -99,3 +100,22 @@ def threshold(matrix: Tensor, distinct: Tensor, theta: float, kind: ThetaKind) -
     place = theta * (len(values) - 1)
     low = int(place)
     return torch.lerp(values[low], values[min(low + 1, len(values) - 1)], place - low)
+
+
+def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
+    """Mean over the items of -log softmax of their class; logits (B, C), classes (B, C) bool.
+
+    (ours) An item of several classes counts once, with the mean over them; one of no class adds nothing."""
+    return multi_positive(logits, classes, torch.ones_like(classes), "out")
+
+
+def triplet(values: Tensor, prototypes: Tensor, classes: Tensor, margin: float) -> Tensor:
+    """[m + |v - t_y| - min_{c != y} |v - t_c|]_+ averaged over the items: its own class nearer than any other (CMM).
+
+    values (B, d), prototypes (C, d), classes (B, C) bool. (ours) An item of several classes counts once, with the mean
+    over them, and none of them is among its other classes; one of no class or of every class adds nothing."""
+    # exact differences: by way of the dot product a small distance is rounding, and its gradient has no bound
+    apart = torch.cdist(values, prototypes, compute_mode="donot_use_mm_for_euclid_dist")
+    nearest = apart.masked_fill(classes, torch.inf).amin(dim=1, keepdim=True)
+    own = ((margin + apart - nearest).relu() * classes).sum(1) / classes.sum(1).clamp(min=1)
+    return own.sum() / classes.any(dim=1).sum().clamp(min=1)

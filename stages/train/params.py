@@ -47,14 +47,19 @@ class CcaSection(Section):
     power: Weight
 
 
-class GapSection(Section):
-    """A linear residual head on pooled features."""
+class DescentSection(Section):
+    """What every residual head is trained with: temperature, Adam's rate, steps, batches and the supports in them."""
 
     tau: Positive
     lr: Positive
     steps: int = Field(ge=0)
     batch: int = Field(ge=2)
     support_share: Fraction
+
+
+class GapSection(DescentSection):
+    """A linear residual head on pooled features."""
+
     positives: Positives
 
 
@@ -79,6 +84,14 @@ class GcrdpSection(GapSection):
         if not (self.contrast or self.alpha or self.lambda_):
             raise ValueError("contrast, alpha and lambda are all 0, which leaves no loss; raise one of them")
         return self
+
+
+class CmmSection(DescentSection):
+    """CMM: alpha is a, what the mapped picture counts in the logits beside the picture itself; margin is m."""
+
+    alpha: Weight
+    margin: Weight
+    triplet: Weight  # (ours) of the triplet loss beside the cross-entropy, which the paper adds as it is
 
 
 class ScmSection(Section):
@@ -125,6 +138,7 @@ class TrainSection(Section):
     cca: CcaSection
     gap: GapSection
     gcrdp: GcrdpSection
+    cmm: CmmSection
     scm: ScmSection
 
     @field_validator("methods")

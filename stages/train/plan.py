@@ -73,7 +73,7 @@ class Job:
     def about(self) -> dict[str, Any]:
         """What tells this head from the others of a ledger."""
         episode = self.episode
-        names = bool(getattr(self.row.section, "names", False))
+        names = self.row.method.uses_names and bool(getattr(self.row.section, "names", True))
         named = {"method": self.row.method.name, "variant": self.row.variant, "access": "inductive", "names": names}
         draw = {"protocol": episode.protocol, "half": episode.half, "shots": episode.shots, "seed": episode.seed}
         return {**named, **draw}

@@ -214,7 +214,7 @@ def test_no_target_item_moves_a_selection_by_a_bit(aligned):
     for values in wrong.pooled.values():
         values[wrong.rows_of(sorted(hidden))] = np.nan
     given = [(clean, items), (replace(clean, labels=labels, seed=5), wrong)]
-    train = SimpleNamespace(section=params)
+    train = SimpleNamespace(section=params, selection=params.selection, align=params.align)
     first, second = (choose(row.section, chosen.judges(train, row, *one)) for one in given)
     assert first == second
     assert len({str(entry["mAP"]) for entry in first.tried}) > 1  # something was to be chosen

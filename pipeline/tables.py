@@ -93,17 +93,18 @@ def score_rows(path: Path) -> list[Row]:
     """Methods by shots on the main gallery, in per cent: the mean of both directions, each direction, its kin.
 
     The main gallery is `target`, or the first there is. `±` is half the 95 % support interval of mAP: over seeds,
-    each the mean of its class splits; empty for one seed.
+    each the mean of its class splits; empty for one seed. Rows that saw more of the target items stand behind the
+    others of their shot count, each access by itself.
     """
     table = read_table(path)
     table = table.filter(pc.equal(table["gallery"], main_gallery(table)))
-    found: dict[tuple[str, str, int], Cell] = {}
+    found: dict[tuple[str, str, str, int], Cell] = {}
     for row in table.to_pylist():
-        cell = found.setdefault((row["method"], row["variant"], row["shots"]), {})
+        cell = found.setdefault((row["method"], row["variant"], row["access"], row["shots"]), {})
         seeds = cell.setdefault((row["metric"], row["direction"]), {})
         seeds.setdefault(row["seed"], []).append(100 * row["value"])
     order = {name: index for index, name in enumerate(dict.fromkeys(["chance", *table["method"].to_pylist()]))}
-    keys = sorted(found, key=lambda k: (k[2], order[k[0]], k[1]))
+    keys = sorted(found, key=lambda k: (k[3], k[2] != "inductive", k[2], order[k[0]], k[1]))
     return [_score_row(key, found[key]) for key in keys]
 
 
@@ -113,11 +114,12 @@ def main_gallery(table: Any) -> str:
     return "target" if "target" in names else str(names[0])
 
 
-def _score_row(key: tuple[str, str, int], cell: Cell) -> Row:
+def _score_row(key: tuple[str, str, str, int], cell: Cell) -> Row:
     """One row of the table of scores."""
     values = {name: [float(np.mean(own)) for own in seeds.values()] for name, seeds in cell.items()}
-    method, variant, shots = key
-    name = method if variant == "default" else f"{method} ({variant})"
+    method, variant, access, shots = key
+    marks = [variant] * (variant != "default") + [access] * (access != "inductive")
+    name = f"{method} ({', '.join(marks)})" if marks else method
     main = values["mAP", "mean"]
     row: Row = {"shots": shots, "method": name, "mAP": float(np.mean(main)), "±": half_width(main)}
     row |= {label: _mean(values.get(("mAP", way))) for label, way in (("I2T", "i2t"), ("T2I", "t2i"))}

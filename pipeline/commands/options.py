@@ -33,6 +33,11 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",")]
 
 
+def _access(text: str | None) -> dict[str, Any]:
+    """The access of scm, admitted: who passes it has asked for it."""
+    return {} if text is None else {"train.scm.access": text, "train.admit": [] if text == "inductive" else [text]}
+
+
 def _flag(name: str, help_: str) -> Any:
     """A named flag for a key of params.yaml."""
     return typer.Option(name, help=help_, rich_help_panel=PANEL)
@@ -54,6 +59,7 @@ def gather(
     shots: Annotated[str | None, _flag("--shots", "Labelled pairs a target class, as in 0,1,3,5.")] = None,
     seeds: Annotated[int | None, _flag("--seeds", "How many draws of the supports.")] = None,
     method: Annotated[str | None, _flag("--method", "The methods, as in cca,gcrdp.")] = None,
+    access: Annotated[str | None, _flag("--access", "inductive, semi-supervised or transductive, of scm.")] = None,
     device: Annotated[str | None, _flag("--device", "auto, cpu, cuda, cuda:1 ...")] = None,
     precision: Annotated[str | None, _flag("--precision", "fp32, bf16 or fp16.")] = None,
     workers: Annotated[int | None, _flag("--workers", "Processes that extract.")] = None,
@@ -80,6 +86,7 @@ def gather(
         "split.shots": _numbers(shots),
         "split.seeds": seeds,
         "train.methods": _names(method),
+        **_access(access),
         "extract.device": device,
         "extract.precision": precision,
         "extract.workers": workers,

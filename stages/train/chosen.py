@@ -91,8 +91,8 @@ def judges(params: TrainParams, row: Row, episode: Episode, items: Items) -> lis
     """For each draw of the source classes, what a settled section of the row reaches there."""
     draws = source_draws(episode, params.section.selection.draws, episode.shots)
     prepare = row.method.prepare()
-    align = params.section.align
-    return [partial(_judge, prepare(train_episode(draw, items, align)), draw, items) for draw in draws]
+    seen = [train_episode(draw, items, params.section.align, row.lets_in) for draw in draws]
+    return [partial(_judge, prepare(own), draw, items) for own, draw in zip(seen, draws, strict=True)]
 
 
 def _judge(fit: Callable[[Section], Any], draw: Episode, items: Items, section: Section) -> float:

@@ -1,9 +1,10 @@
-"""What a method may fit on: the source-train and support rows of one episode, and nothing else."""
+"""What a method may fit on: the source-train and support rows of one episode, and what its access lets in beside them,
+without labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ from stages.train.params import CcaSection
 class TrainEpisode:
     """Rows of source-train and support with their features. items: N of them; support (N,) bool; align: how two
     unaligned towers are brought together, None where they are; source, target: the sorted class names of the class
-    split; key: the digest of these rows and their labels."""
+    split; key: the digest of these rows and their labels. unlabelled: items of target classes that the row's access
+    lets in, their labels taken away, none of them without; paired: is row i of both modalities known to be one pair. It
+    is not in the batch of queries, where the pair is the answer to one of the questions."""
 
     items: Items
     support: NDArray[np.bool_]
@@ -32,17 +35,33 @@ class TrainEpisode:
     source: list[str]
     target: list[str]
     key: str
+    unlabelled: Items
+    paired: bool
 
 
-def train_episode(episode: Episode, items: Items, align: CcaSection) -> TrainEpisode:
-    """The part of an episode that may be fitted on, with the labels the episode gives these rows."""
+def train_episode(episode: Episode, items: Items, align: CcaSection, role: str | None = None) -> TrainEpisode:
+    """The part of an episode that may be fitted on, with the labels the episode gives these rows.
+
+    role: whose items come in beside it without labels (see params.LETS_IN), None for none."""
     ids = {role: episode.ids[role] for role in FITTED_ON}
     chosen = items.take(items.rows_of([name for role in FITTED_ON for name in ids[role]]))
     labels = [episode.labels[name] for name in chosen.ids]
     support = np.repeat([False, True], [len(ids[role]) for role in FITTED_ON])
     fitted_on = relabelled(chosen, labels)
     classes = episode.source_classes, episode.target_classes
-    return TrainEpisode(fitted_on, support, None if items.aligned else align, *classes, episode.key)
+    more = without_labels(items.take(items.rows_of(episode.ids[role] if role else [])))
+    seen = None if items.aligned else align
+    return TrainEpisode(fitted_on, support, seen, *classes, episode.key, more, paired=role != "test")
+
+
+def without_labels(items: Items) -> Items:
+    """The items with every label taken away."""
+    return relabelled(items, [()] * len(items))
+
+
+def inductive(episode: TrainEpisode) -> TrainEpisode:
+    """The episode without the unlabelled items."""
+    return replace(episode, unlabelled=episode.unlabelled.take([]))
 
 
 def relabelled(items: Items, labels: list[tuple[str, ...]]) -> Items:
@@ -58,10 +77,15 @@ def space(episode: TrainEpisode) -> dict[Modality, Affine]:
 
 
 def fit_pooled(episode: TrainEpisode, section: CcaSection) -> dict[Modality, Affine]:
-    """CCA of the pooled vectors of an episode's pairs, joint ones at unit length (see heads.to_sphere)."""
-    items = episode.items
-    image, text = (unit(items.pooled[m]) if items.aligned else items.pooled[m] for m in MODALITIES)
+    """CCA of the pooled vectors of an episode's pairs, joint ones at unit length (see heads.to_sphere), and of the
+    unlabelled pairs where they are known to be such: CCA reads no label."""
+    seen = [episode.items, episode.unlabelled] if episode.paired else [episode.items]
+    image, text = (np.concatenate([_direction(items, m) for items in seen]) for m in MODALITIES)
     return fit_cca(image, text, section)
+
+
+def _direction(items: Items, modality: Modality) -> Array:
+    return unit(items.pooled[modality]) if items.aligned else items.pooled[modality]
 
 
 def name_vectors(items: Items, classes: Sequence[str], where: Space) -> Array:

@@ -23,6 +23,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Covariance = Literal["within", "total"]
+Access = Literal["inductive", "semi-supervised", "transductive"]
+LETS_IN: dict[Access, str | None] = {"inductive": None, "semi-supervised": "target-rest", "transductive": "test"}
 T = TypeVar("T")
 
 
@@ -94,7 +96,27 @@ class CmmSection(DescentSection):
     triplet: Weight  # (ours) of the triplet loss beside the cross-entropy, which the paper adds as it is
 
 
-class ScmSection(Section):
+class UnlabelledSection(Section):
+    """What a method learns from unlabelled items of target classes, if it may: the pairs that no label was bought for
+    (semi-supervised), or the batch of queries (transductive). Its rows say so and are compared among themselves alone.
+
+    rounds of soft self-training, 0 being none; unlabelled_weight: what an item counts beside a support;
+    unlabelled_tau: temperature of its posterior; unlabelled_space: whether such items also count in the means of both
+    modalities and, as pairs, in the CCA of two towers."""
+
+    access: Access
+    rounds: Listed[Annotated[int, Field(ge=0)]]
+    unlabelled_weight: Listed[Weight]
+    unlabelled_tau: Listed[Positive]
+    unlabelled_space: Listed[bool]
+
+    def at_work(self) -> UnlabelledSection:
+        """The section with what its access never reads set to nothing: it is neither chosen nor part of a key."""
+        idle = {"rounds": 0, "unlabelled_weight": 0.0, "unlabelled_tau": 1.0, "unlabelled_space": False}
+        return self.model_copy(update=idle) if self.access == "inductive" else self
+
+
+class ScmSection(UnlabelledSection):
     """SCM: how features are whitened, what a class name and the towers' own spaces count, how posteriors are read.
 
     covariance and shrinkage of the whitening, 1 being none; name_weight is lambda; tau is the posteriors' temperature;
@@ -133,6 +155,7 @@ class TrainSection(Section):
 
     methods: list[str] = Field(min_length=1)
     variants: list[VariantSection]
+    admit: list[Literal["semi-supervised", "transductive"]]
     selection: SelectionSection
     align: CcaSection
     cca: CcaSection

@@ -15,7 +15,7 @@ from cache.store import make_key
 from stages.items import captions_read
 from stages.section import Section, twice
 from stages.train.methods import Method, find
-from stages.train.params import CcaSection, TrainSection, VariantSection
+from stages.train.params import LETS_IN, Access, CcaSection, TrainSection, UnlabelledSection, VariantSection
 
 CHOSEN_ON = ("flickr8k-core20", "core20-masked")  # the photographs that params.yaml's values were tried on
 CHOSEN_PROTOCOL = "parity"  # and the class split of that choice
@@ -29,15 +29,42 @@ class Row:
     variant: str
     section: Section | None
 
+    @property
+    def access(self) -> Access:
+        """What the row may see beside source-train and support rows."""
+        return self.section.access if isinstance(self.section, UnlabelledSection) else "inductive"
+
+    @property
+    def lets_in(self) -> str | None:
+        """The role whose items it sees without their labels, None for none."""
+        return LETS_IN[self.access]
+
 
 def rows_of(section: TrainSection) -> list[Row]:
-    """The rows that a section asks for: its methods, then its variants. UsageError for an unknown method, ParamsError
-    for a variant of wrong values or one that stands twice."""
+    """The rows that a section asks for: its methods, then its variants. UsageError for an unknown method or a row of
+    more access than is admitted, ParamsError for a variant of wrong values or one that stands twice."""
     rows = [Row(find(name), "default", getattr(section, name, None)) for name in section.methods]
     rows += [_varied(section, asked) for asked in section.variants]
+    rows = [replace(row, section=_at_work(row.section)) for row in rows]
+    _require_admitted(rows, section)
     if again := twice([f"{row.method.name} ({row.variant})" for row in rows]):
         raise ParamsError(f"train.variants: '{again}' stands twice, name each variant of a method once")
     return rows
+
+
+def _at_work(section: Section | None) -> Section | None:
+    return section.at_work() if isinstance(section, UnlabelledSection) else section
+
+
+def _require_admitted(rows: Sequence[Row], section: TrainSection) -> None:
+    """Refuse to see more than source-train and support rows unless that was asked for."""
+    for row in rows:
+        if row.access not in ("inductive", *section.admit):
+            what = f"row '{row.variant}' of {row.method.name}" if row.variant != "default" else row.method.name
+            raise UsageError(
+                f"{what} is {row.access}: it learns from target items without labels and is ranked apart;"
+                f" pass -S train.admit=[{row.access}] to let it, or set its access to inductive"
+            )
 
 
 def _varied(section: TrainSection, asked: VariantSection) -> Row:
@@ -74,7 +101,7 @@ class Job:
         """What tells this head from the others of a ledger."""
         episode = self.episode
         names = self.row.method.uses_names and bool(getattr(self.row.section, "names", True))
-        named = {"method": self.row.method.name, "variant": self.row.variant, "access": "inductive", "names": names}
+        named = {"method": self.row.method.name, "variant": self.row.variant, "access": self.row.access, "names": names}
         draw = {"protocol": episode.protocol, "half": episode.half, "shots": episode.shots, "seed": episode.seed}
         return {**named, **draw}
 
@@ -116,6 +143,8 @@ def _job(row: Row, episode: Episode, features: Features, align: CcaSection) -> J
         "episode": episode.key if row.method.needs_episode else None,
         "seed": None if row.method.deterministic else episode.seed,
     }
+    if row.lets_in:
+        content["unlabelled"] = digest_of(episode.ids[row.lets_in])  # the ids, never the labels
     if row.method.uses_names:
         content["classes"] = [episode.source_classes, episode.target_classes]
     return Job(row, episode, content)

@@ -82,7 +82,7 @@ def _fit_into(params: TrainParams, job: Job, items: Items) -> None:
     shards.begin(folder, {"content": job.content}, FILES)
     if not shards.unfinished(folder):
         return
-    episode = train_episode(job.episode, items, params.section.align)
+    episode = train_episode(job.episode, items, params.section.align, job.row.lets_in)
     head: Head = job.row.method.fit()(episode, job.row.section, job.episode.seed)
     finished = {name: shards.temporary(folder) for name in FILES}
     save_head(finished[HEAD], head)

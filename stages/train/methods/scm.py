@@ -4,21 +4,21 @@ its posterior over the target classes, by few-shot classifiers on whitened featu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from cache.errors import UserError
 from stages.heads import posterior
 from stages.heads.head import Affine, to_sphere
 from stages.heads.posterior import PosteriorHead, Vote, raw_of
-from stages.items import MODALITIES, Array, Modality, Space, unit
-from stages.train.episode import TrainEpisode, describe, fitted, space
+from stages.items import MODALITIES, Array, Items, Modality, Space, unit
+from stages.train.episode import TrainEpisode, describe, fitted, inductive, name_vectors, require_names, space
 from stages.train.params import Covariance, ScmSection
+from stages.train.threads import one_blas_thread
+from stages.train.unlabelled import Judge, refine
 from stages.train.whitening import Spectrum, spectrum
 
 Spectra = Mapping[Modality, Spectrum]
@@ -27,12 +27,15 @@ Spectra = Mapping[Modality, Spectrum]
 @dataclass(frozen=True)
 class Evidence:
     """What an episode's rows say in one space: features[m] (N, D_m) unit vectors; names (C, D) the class names as
-    texts, zero where one has no vector; members (N, C) bool, which row is of which class, target classes first."""
+    texts, zero where one has no vector; members (N, C) bool, which row is of which class, target classes first.
+    middle[m] (D_m,) is what features are centred on; unlabelled[m] (n, D_m) unit vectors of what access lets in."""
 
     space: Space
     features: dict[Modality, Array]
     names: Array
     members: NDArray[np.bool_]
+    middle: dict[Modality, Array]
+    unlabelled: dict[Modality, Array]
 
 
 def fit(episode: TrainEpisode, section: ScmSection, seed: int) -> PosteriorHead:  # noqa: ARG001
@@ -43,21 +46,50 @@ def fit(episode: TrainEpisode, section: ScmSection, seed: int) -> PosteriorHead:
 def prepare(episode: TrainEpisode) -> Callable[[ScmSection], PosteriorHead]:
     """`fit` of one episode under many sections: what they share is computed once. One thread, so that the numbers do
     not depend on how many cores there are."""
-    align = space(episode)
-    evidence = cache(lambda where: gather(episode, align, where))
-    spectra = cache(lambda where, covariance: spectra_of(evidence(where), covariance))
+    align = cache(lambda wide: space(episode if wide else inductive(episode)))
+    evidence = cache(lambda where, wide: gather(episode, align(wide), where, wide))
+    spectra = cache(lambda where, wide, covariance: spectra_of(evidence(where, wide), covariance))
 
-    def judge(where: Space, section: ScmSection) -> Vote:
+    def judge(where: Space, wide: bool, section: ScmSection) -> Vote:
         if section.names:
-            _require_names(evidence(where), episode)
-        return vote(evidence(where), spectra(where, section.covariance), section, bool(episode.support.any()))
+            classes = (*episode.target, *episode.source)
+            require_names(classes, evidence(where, wide).names, "set train.scm.names to false")
+        shots = bool(episode.support.any()) or _learns(episode, section)
+        return vote(evidence(where, wide), spectra(where, wide, section.covariance), section, shots)
 
     def head(section: ScmSection) -> PosteriorHead:
-        with threadpool_limits(limits=1):
-            votes = tuple(judge(where, section) for where in _spaces(section))
-        return PosteriorHead(_about(episode, section, votes), align, votes)
+        wide = section.unlabelled_space and section.rounds > 0
+        with one_blas_thread():
+            votes = tuple(judge(where, wide, section) for where in _spaces(section))
+            if _learns(episode, section):
+                votes = taught(votes, [evidence(vote.space, wide) for vote in votes], episode, section)
+        return PosteriorHead(_about(episode, section, votes), align(wide), votes)
 
     return head
+
+
+def _learns(episode: TrainEpisode, section: ScmSection) -> bool:
+    """Whether unlabelled items count: there are some, and a class is known by something that they can be like."""
+    known = section.names or bool(episode.support.any())
+    return known and len(episode.unlabelled) > 0 and section.rounds > 0 and section.unlabelled_weight > 0
+
+
+def taught(
+    votes: tuple[Vote, ...], evidence: list[Evidence], episode: TrainEpisode, section: ScmSection
+) -> tuple[Vote, ...]:
+    """The votes with the prototypes that the unlabelled items moved (see unlabelled.refine)."""
+    judges = [
+        Judge(
+            known=known_of(own, vote.whiten, section),
+            places={m: vote.place(own.unlabelled[m], m) for m in MODALITIES},
+            weight=dict(vote.weight),
+            shared=own.space == "joint",
+        )
+        for vote, own in zip(votes, evidence, strict=True)
+    ]
+    how = section.rounds, section.unlabelled_weight, section.unlabelled_tau
+    found = refine(judges, len(episode.target), *how, paired=episode.paired)
+    return tuple(replace(vote, prototypes=own) for vote, own in zip(votes, found, strict=True))
 
 
 def _about(episode: TrainEpisode, section: ScmSection, votes: tuple[Vote, ...]) -> dict[str, Any]:
@@ -82,27 +114,26 @@ def _spaces(section: ScmSection) -> tuple[Space, ...]:
     return ("joint", "raw") if section.vote_image or section.vote_text else ("joint",)
 
 
-def _require_names(evidence: Evidence, episode: TrainEpisode) -> None:
-    for name, vector in zip((*episode.target, *episode.source), evidence.names, strict=True):
-        if not np.linalg.norm(vector) > 0:
-            raise UserError(
-                f"class '{name}': its name has no vector to judge by; rename the class, or set train.scm.names to false"
-            )
-
-
-def gather(episode: TrainEpisode, align: Mapping[Modality, Affine], where: Space) -> Evidence:
-    """The features, names and members of an episode in one space."""
+def gather(episode: TrainEpisode, align: Mapping[Modality, Affine], where: Space, wide: bool) -> Evidence:
+    """The features, names and members of an episode in one space; wide: unlabelled items count in the middle, too."""
     items = episode.items
     classes = [*episode.target, *episode.source]
-    known = items.names.get("raw" if where == "raw" and items.aligned else "joint", {})
-    width = len(next(iter(known.values()))) if known else items.pooled["text"].shape[1]
-    named = np.stack([known.get(name, np.zeros(width, np.float32)) for name in classes])
+    named = name_vectors(items, classes, "raw" if where == "raw" and items.aligned else "joint")
     members = np.array([[name in own for name in classes] for own in items.labels])
+    features, more = (_features(own, align, where) for own in (items, episode.unlabelled))
+    middle = {m: np.concatenate([x, more[m][: len(more[m]) * wide]]).mean(axis=0) for m, x in features.items()}
     if where == "raw":
-        return Evidence(where, {m: raw_of(items, m) for m in MODALITIES}, unit(named), members)
-    features = {m: to_sphere(items.pooled[m], items.aligned, align.get(m)) for m in MODALITIES}
+        return Evidence(where, features, unit(named), members, middle, more)
     held = np.linalg.norm(named, axis=1, keepdims=True) > 0
-    return Evidence(where, features, to_sphere(named, items.aligned, align.get("text")) * held, members)
+    placed = to_sphere(named, items.aligned, align.get("text")) * held
+    return Evidence(where, features, placed, members, middle, more)
+
+
+def _features(items: Items, align: Mapping[Modality, Affine], where: Space) -> dict[Modality, Array]:
+    """Unit vectors (N, D_m) of one space."""
+    if where == "raw":
+        return {m: raw_of(items, m) for m in MODALITIES}
+    return {m: to_sphere(items.pooled[m], items.aligned, align.get(m)) for m in MODALITIES}
 
 
 def spectra_of(evidence: Evidence, covariance: Covariance) -> Spectra:
@@ -119,15 +150,19 @@ def vote(evidence: Evidence, spectra: Spectra, section: ScmSection, shots: bool)
     examples where they share the space. Without a shot no picture judges in the towers' own spaces (b_v = 0)."""
     joint = evidence.space == "joint"
     shrinkage = section.shrinkage if joint else section.vote_shrinkage
-    whiten = {m: spectra[m].whiten(x.mean(axis=0), shrinkage) for m, x in evidence.features.items()}
+    whiten = {m: spectra[m].whiten(evidence.middle[m], shrinkage) for m in MODALITIES}
+    prototypes = {m: unit(total) for m, total in known_of(evidence, whiten, section).items()}
+    shares: dict[Modality, float] = {"image": section.vote_image if shots else 0.0, "text": section.vote_text}
+    return Vote(evidence.space, whiten, prototypes, {m: 1 - shares[m] for m in MODALITIES} if joint else shares)
+
+
+def known_of(evidence: Evidence, whiten: Mapping[Modality, Affine], section: ScmSection) -> dict[Modality, Array]:
+    """What is known of each class, (C, d_m): the prototypes before they have length 1."""
     examples = {m: evidence.members.T.astype(np.float32) @ unit(whiten[m](evidence.features[m])) for m in MODALITIES}
     named = section.name_weight * _named(evidence, whiten["text"]) if section.names else np.float32(0)
-    shares: dict[Modality, float] = {"image": section.vote_image if shots else 0.0, "text": section.vote_text}
-    if joint:
-        prototype = unit(named + examples["image"] + examples["text"])
-        return Vote("joint", whiten, dict.fromkeys(MODALITIES, prototype), {m: 1 - shares[m] for m in MODALITIES})
-    prototypes: dict[Modality, Array] = {"image": unit(examples["image"]), "text": unit(named + examples["text"])}
-    return Vote("raw", whiten, prototypes, shares)
+    if evidence.space == "joint":
+        return dict.fromkeys(MODALITIES, named + examples["image"] + examples["text"])
+    return {"image": examples["image"], "text": named + examples["text"]}
 
 
 def _named(evidence: Evidence, whiten: Affine) -> Array:

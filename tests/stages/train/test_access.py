@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -261,7 +262,9 @@ def test_selection_lets_in_items_of_source_classes_alone(tmp_path, monkeypatch, 
     monkeypatch.setattr(chosen, "train_episode", watched)
     (row,) = rows_of(params.section)
     episode = build.episode(2)
-    judges = chosen.judges(params, row, episode, build.items())
+    own = params.section
+    train = SimpleNamespace(section=own, selection=own.selection, align=own.align)
+    judges = chosen.judges(train, row, episode, build.items())
     origin = {"target-rest": "source-train", "test": "source-test"}[role]
     assert len(judges) == len(given) == params.section.selection.draws
     for one in given:

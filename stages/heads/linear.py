@@ -19,19 +19,30 @@ MATCH_OF: dict[Retrieve, Match] = {"mix": "mix", "pooled": "dot", "max": "max", 
 
 @dataclass(frozen=True)
 class Residual:
-    """x -> x + xW + b: weight (d, d) float32, bias (d,) float32."""
+    """x -> x + xW + b, or with a hidden layer x -> x + relu(x W1 + b1) W + b; all float32.
+
+    weight W (d, d), or (H, d) behind a hidden layer; bias b (d,); hidden_weight W1 (d, H), hidden_bias b1 (H,)."""
 
     weight: Array
     bias: Array
+    hidden_weight: Array | None = None
+    hidden_bias: Array | None = None
 
     def __call__(self, values: Array) -> Array:
         """Map vectors (..., d) to (..., d) float32."""
-        return np.asarray(values + values @ self.weight + self.bias, dtype=np.float32)
+        inner = values
+        if self.hidden_weight is not None and self.hidden_bias is not None:
+            inner = np.maximum(values @ self.hidden_weight + self.hidden_bias, 0)
+        return np.asarray(values + inner @ self.weight + self.bias, dtype=np.float32)
+
+    def tensors(self) -> dict[str, Array]:
+        """The tensors by name, as many as there are."""
+        return {name: values for name, values in vars(self).items() if values is not None}
 
 
 @dataclass(frozen=True)
 class LinearHead:
-    """norm(h(x)) of unit vectors x (see to_sphere), h(x) = x + xW + b or nothing, read as `retrieve` says.
+    """norm(h(x)) of unit vectors x (see to_sphere), h a Residual or nothing, read as `retrieve` says.
 
     align[m] and residual[m] as far as a modality has them. `about` holds at least method, encoder, aligned and
     retrieve; all readings but `pooled` need items with views."""
@@ -61,8 +72,10 @@ class LinearHead:
         return Vectors(np.concatenate([self._pooled(items, modality), views], axis=1), match)
 
     def tensors(self) -> dict[str, Array]:
-        """`<modality>.mean` and `.map`, `<modality>.weight` and `.bias`, as far as they are there."""
-        parts = [(m, vars(part)) for group in (self.align, self.residual) for m, part in group.items()]
+        """`<modality>.mean` and `.map`, `.weight` and `.bias`, `.hidden_weight` and `.hidden_bias`, as far as they are
+        there."""
+        parts = [(m, vars(part)) for m, part in self.align.items()]
+        parts += [(m, part.tensors()) for m, part in self.residual.items()]
         return {f"{m}.{name}": values for m, part in parts for name, values in part.items()}
 
     def _pooled(self, items: Items, modality: Modality) -> Array:
@@ -89,5 +102,9 @@ def read(tensors: Mapping[str, Array], about: dict[str, Any]) -> LinearHead:
     return LinearHead(
         about=about,
         align={m: Affine(part["mean"], part["map"]) for m, part in parts.items() if "map" in part},
-        residual={m: Residual(part["weight"], part["bias"]) for m, part in parts.items() if "weight" in part},
+        residual={m: _residual(part) for m, part in parts.items() if "weight" in part},
     )
+
+
+def _residual(part: Mapping[str, Array]) -> Residual:
+    return Residual(part["weight"], part["bias"], part.get("hidden_weight"), part.get("hidden_bias"))

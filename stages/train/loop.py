@@ -1,7 +1,8 @@
-"""The training loop that the linear residual heads share: batches, Adam, a curve of every term."""
+"""The training loop that the residual heads share: batches, Adam, a curve of every term."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from stages.heads.head import Affine, Step, to_sphere
 from stages.heads.linear import Residual
 from stages.items import MODALITIES, Array, Modality
 from stages.train.episode import TrainEpisode
-from stages.train.params import DescentSection
+from stages.train.params import DescentSection, GapSection
 
-Weights = dict[Modality, tuple[Tensor, Tensor]]  # W (d, d) and b (d,) of each modality
+Weights = dict[Modality, tuple[Tensor, ...]]  # W, b and, behind a hidden layer, W1, b1 (see Residual)
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,11 @@ def one_hot(labels: list[tuple[str, ...]]) -> Tensor:
     return torch.tensor([[name in own for name in classes] for own in labels])
 
 
-def residual(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """norm(x + xW + b): values (..., d), weight (d, d), bias (d,)."""
-    return normalize(values + values @ weight + bias, dim=-1)
+def residual(values: Tensor, weight: Tensor, bias: Tensor, *hidden: Tensor) -> Tensor:
+    """norm(x + xW + b), or with a hidden layer (W1, b1) norm(x + relu(x W1 + b1) W + b): values (..., d); the rest as
+    in heads.Residual."""
+    inner = torch.relu(values @ hidden[0] + hidden[1]) if hidden else values
+    return normalize(values + inner @ weight + bias, dim=-1)
 
 
 def draw_batches(support: Tensor, section: DescentSection, seed: int) -> Iterator[Tensor]:
@@ -117,11 +120,22 @@ def _draw(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def train_residuals(
-    data: Batch, section: DescentSection, objective: Objective, seed: int
+    data: Batch, section: GapSection, objective: Objective, seed: int
 ) -> tuple[dict[Modality, Residual], tuple[Step, ...]]:
-    """Train W and b of both modalities from 0 with Adam; returns them, and the curve of every figure."""
-    width = data.pooled["image"].shape[-1]
-    return descend(data, {m: (zeros(width, width), zeros(width)) for m in MODALITIES}, section, objective, seed)
+    """Train the residuals of both modalities from the identity with Adam; returns them, and the curve of every
+    figure."""
+    width, generator = data.pooled["image"].shape[-1], torch.Generator().manual_seed(seed)
+    start: Weights = {m: identity(width, section.hidden, generator) for m in MODALITIES}
+    return descend(data, start, section, objective, seed)
+
+
+def identity(width: int, hidden: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Where a residual starts: W and b at 0, hence x -> x. A hidden layer of `hidden` units, 0 for none, starts with
+    b1 at 0 and W1 ~ N(0, 2 / hidden), so that relu(x W1) is about as long as x (ours)."""
+    if not hidden:
+        return zeros(width, width), zeros(width)
+    drawn = torch.randn(width, hidden, generator=generator) * math.sqrt(2 / hidden)
+    return zeros(hidden, width), zeros(width), drawn.requires_grad_(), zeros(hidden)
 
 
 def descend(
@@ -136,12 +150,17 @@ def descend(
     with one_thread():
         for step, rows in enumerate(draw_batches(data.support, section, seed)):
             figures = objective(data.take(rows), weights)
-            _require_finite(figures["loss"], step)
-            adam.zero_grad()
-            figures["loss"].backward()  # type: ignore[no-untyped-call]
-            adam.step()
+            descend_once(adam, figures["loss"], step)
             curve += [Step(step, name, float(value.detach())) for name, value in figures.items()]
     return {m: Residual(*(_array(tensor) for tensor in pair)) for m, pair in weights.items()}, tuple(curve)
+
+
+def descend_once(adam: torch.optim.Adam, loss: Tensor, step: int) -> None:
+    """One step of Adam down a loss; UserError where that is no finite number."""
+    _require_finite(loss, step)
+    adam.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    adam.step()
 
 
 def _require_finite(loss: Tensor, step: int) -> None:

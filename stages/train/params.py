@@ -9,16 +9,20 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import (
     Field,
     PlainSerializer,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
     model_validator,
 )
 
+from stages.covariance import EmSection
 from stages.section import Retrieve, Section, spelled, twice
 
 Positives = Literal["out", "in"]  # mean of logs, log of mean
 ThetaKind = Literal["quantile", "absolute"]
+Over = Literal["tokens", "class"]
+FitSpace = Literal["cached", "head"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -60,14 +64,22 @@ class DescentSection(Section):
 
 
 class GapSection(DescentSection):
-    """A linear residual head on pooled features."""
+    """A residual head on pooled features; hidden: the units of its hidden layer, 0 for a linear one."""
 
+    hidden: int = Field(ge=0)
     positives: Positives
 
 
 class GcrdpSection(GapSection):
-    """GCRDP: the weights of its losses, the threshold of its mask, and how its views are read."""
+    """GCRDP: the weights of its losses, the threshold of its mask, and how its views are read.
 
+    over: what a mixture is of, the tokens of an item or the rows of a class, then with the values of class_mixture;
+    space: whether a class's mixture is fitted once to the cached vectors, or at every step to what the head makes of
+    them."""
+
+    over: Over
+    space: FitSpace
+    class_mixture: EmSection
     retrieve: Retrieve
     theta: float
     theta_kind: ThetaKind
@@ -80,6 +92,20 @@ class GcrdpSection(GapSection):
         if self.theta_kind == "quantile" and not 0 <= self.theta <= 1:
             raise ValueError(f"theta {self.theta:g} is no quantile; pass 0 to 1, or theta_kind absolute")
         return self
+
+    @field_validator("space")
+    @classmethod
+    def _tokens_are_not_at_hand(cls, space: FitSpace, others: ValidationInfo) -> FitSpace:
+        if space == "head" and others.data.get("over") == "tokens":
+            raise ValueError("over tokens has no tokens at hand to fit anew; pass cached, or over class")
+        return space
+
+    @field_validator("retrieve")
+    @classmethod
+    def _classes_have_views_and_items_none(cls, retrieve: Retrieve, others: ValidationInfo) -> Retrieve:
+        if retrieve != "pooled" and others.data.get("over") == "class":
+            raise ValueError("over class gives no item a view to be read; pass pooled, or over tokens")
+        return retrieve
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> GcrdpSection:

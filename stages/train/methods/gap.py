@@ -1,4 +1,4 @@
-"""The base that GCRDP is measured against: a linear residual head on pooled vectors, trained by InfoNCE."""
+"""The base that GCRDP is measured against: a residual head on pooled vectors, trained by InfoNCE."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.train.params import GapSection
 
 
 def fit(episode: TrainEpisode, section: GapSection, seed: int) -> Head:
-    """Train norm(x + xW + b) of both modalities on image-text pairs with class-aware positives."""
+    """Train norm(h(x)) of both modalities, h a residual map, on image-text pairs with class-aware positives."""
     align = space(episode)
     data = prepare(episode, align, views=False)
     weights, curve = train_residuals(data, section, objective(section), seed)

@@ -139,3 +139,38 @@ def test_views_and_their_mean_come_from_the_items():
     items = build.items()
     assert live_views(items, "image") is items.views["image"]
     assert weighted_mean(items.views["image"], items, "image").shape == (len(items), 1, build.WIDTH)
+
+
+def hidden_head(width: int = build.WIDTH, units: int = 5) -> LinearHead:
+    rng = np.random.default_rng(1)
+
+    def some(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    parts = {m: Residual(some(units, width), some(width), some(width, units), some(units)) for m in ("image", "text")}
+    return LinearHead(head().about, {}, parts)
+
+
+def test_a_hidden_layer_is_the_loop_over_its_units():
+    one, x = hidden_head(), unit(build.items().pooled["image"]).astype(np.float64)
+    part = one.residual["image"]
+    for row, found in zip(x, one.apply(build.items().pooled["image"], "image"), strict=True):
+        moved = row + part.bias
+        for unit_weight, bias, out in zip(part.hidden_weight.T, part.hidden_bias, part.weight, strict=True):
+            moved = moved + max(float(row @ unit_weight + bias), 0.0) * out
+        assert found == pytest.approx(moved / np.linalg.norm(moved), abs=1e-5)
+
+
+def test_a_head_with_a_hidden_layer_is_read_back(tmp_path):
+    before = hidden_head()
+    save_head(tmp_path / "head", before)
+    after = load_head(tmp_path / "head")
+    assert sorted(before.tensors()) == [
+        f"{m}.{name}" for m in ("image", "text") for name in ("bias", "hidden_bias", "hidden_weight", "weight")
+    ]
+    found, expected = (h.vectors(build.items(), "text", "all").values for h in (after, before))
+    assert np.array_equal(found, expected)
+
+
+def test_a_linear_head_has_no_tensor_of_a_hidden_layer():
+    assert sorted(head().tensors()) == ["image.bias", "image.weight", "text.bias", "text.weight"]

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from cache.errors import UserError
-from stages.items import MODALITIES
+from stages.items import MODALITIES, unit
 from stages.train.episode import space
-from stages.train.loop import draw_batches, one_hot, prepare, residual, train_residuals
+from stages.train.loop import draw_batches, identity, one_hot, prepare, residual, train_residuals
 from stages.train.methods import gap
 from tests.stages.train import build
 
@@ -68,9 +68,45 @@ def test_training_without_steps_changes_nothing():
     section = build.gap_section(steps=0)
     weights, curve = train_residuals(data, section, gap.objective(section), 0)
     assert curve == ()
-    assert all((part == 0).all() for m in MODALITIES for part in vars(weights[m]).values())
-    unmoved = residual(data.pooled["text"], *(torch.tensor(part) for part in vars(weights["text"]).values()))
+    assert all((part == 0).all() for m in MODALITIES for part in weights[m].tensors().values())
+    unmoved = residual(data.pooled["text"], *(torch.tensor(part) for part in weights["text"].tensors().values()))
     assert unmoved.numpy() == pytest.approx(data.pooled["text"].numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize("hidden", [0, 9])
+def test_a_residual_starts_as_the_identity_and_all_of_it_is_trained(hidden):
+    data = prepare(build.fit_on(), {}, views=False)
+    start = identity(build.WIDTH, hidden, torch.Generator().manual_seed(0))
+    assert residual(data.pooled["text"], *start).detach().numpy() == pytest.approx(
+        data.pooled["text"].numpy(), abs=1e-6
+    )
+    before, after = (
+        train_residuals(data, section, gap.objective(section), 0)[0]["text"].tensors()
+        for section in (build.gap_section(steps=n, hidden=hidden, lr=1e-2) for n in (0, 3))
+    )
+    assert len(before) == (4 if hidden else 2)
+    assert all((before[name] != after[name]).any() for name in before)
+
+
+def test_a_hidden_layer_starts_about_as_long_as_what_it_reads():
+    _, _, weight, bias = identity(30, 4000, torch.Generator().manual_seed(0))
+    x = torch.nn.functional.normalize(torch.randn(50, 30, generator=torch.Generator().manual_seed(1)), dim=1)
+    assert torch.relu(x @ weight + bias).norm(dim=1).detach().numpy() == pytest.approx(1, abs=0.1)
+
+
+def test_a_head_maps_as_its_training_did():
+    data = prepare(build.fit_on(), {}, views=False)
+    section = build.gap_section(hidden=6, lr=1e-2)
+    for m, part in train_residuals(data, section, gap.objective(section), 0)[0].items():
+        trained = residual(data.pooled[m], *(torch.tensor(values) for values in part.tensors().values()))
+        assert unit(part(data.pooled[m].numpy())) == pytest.approx(trained.numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize("shapes", [[(4, 3), (3, 3), (3,)], [(4, 3), (5, 3), (3,), (3, 5), (5,)]])
+def test_gradients_of_a_residual_are_those_of_finite_differences(shapes):
+    generator = torch.Generator().manual_seed(0)
+    values = [torch.randn(*s, generator=generator, dtype=torch.float64).requires_grad_() for s in shapes]
+    assert torch.autograd.gradcheck(residual, values)
 
 
 def test_training_uses_one_thread_and_leaves_the_number_as_it_was():

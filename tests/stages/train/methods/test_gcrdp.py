@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from stages.items import MODALITIES
 from stages.retrieval import score
+from stages.train.class_mixture import fit_classes
 from stages.train.loop import prepare
 from stages.train.losses import Distance
 from stages.train.methods import gcrdp
@@ -26,20 +27,22 @@ def fit(episode=None, seed: int = 0, **changes):
 
 
 def as_torch(head) -> dict:
-    return {m: tuple(torch.tensor(part) for part in vars(head.residual[m]).values()) for m in MODALITIES}
+    return {m: tuple(torch.tensor(part) for part in head.residual[m].tensors().values()) for m in MODALITIES}
 
 
+@pytest.mark.parametrize("hidden", [0, 7])
 @pytest.mark.parametrize("aligned", [True, False])
 @pytest.mark.parametrize("retrieve", READINGS)
-def test_training_compares_items_as_retrieval_does(retrieve, aligned):
+def test_training_compares_items_as_retrieval_does(retrieve, aligned, hidden):
     episode = build.fit_on(aligned=aligned)
-    head = fit(episode, retrieve=retrieve, lr=1e-2)
+    head = fit(episode, retrieve=retrieve, lr=1e-2, hidden=hidden)
     data, weights = prepare(episode, dict(head.align), views=True), as_torch(head)
     pooled, views = (
         tuple(torch.tensor(head.apply(group[m], m)) for m in MODALITIES)
         for group in (episode.items.pooled, episode.items.views)
     )
-    in_training = gcrdp.similarity(pooled, views, data, build.gcrdp_section(retrieve=retrieve))
+    mixed = gcrdp.read_items(data, weights).mixed
+    in_training = gcrdp.similarity(pooled, views, mixed, build.gcrdp_section(retrieve=retrieve))
     image, text = (head.vectors(episode.items, m, "target") for m in MODALITIES)
     assert in_training.numpy() == pytest.approx(score(image.values, text.values, image.match), abs=1e-5)
     from_the_loop = gcrdp.residual(data.pooled["image"], *weights["image"])
@@ -113,3 +116,87 @@ def test_recorded_weights_are_those_of_the_mixture():
 def test_no_weight_at_all_is_refused():
     with pytest.raises(ValidationError, match="contrast, alpha and lambda are all 0, which leaves no loss"):
         build.gcrdp_section(contrast=0.0, alpha=0.0, **{"lambda": 0.0})
+
+
+def by_class(episode=None, seed: int = 0, **changes):
+    return fit(episode, seed, over="class", retrieve="pooled", **changes)
+
+
+def test_over_class_reads_no_view_of_an_item():
+    episode = build.fit_on()
+    bare = replace(episode, items=replace(episode.items, views=None, weights=None, live=None))
+    assert tensors(by_class(bare)) == tensors(by_class(episode)) != tensors(fit(retrieve="pooled"))
+
+
+@pytest.mark.parametrize("positives", ["out", "in"])
+def test_over_class_the_components_of_a_class_attract_each_other_and_repel_those_of_others(positives):
+    section = build.gcrdp_section(over="class", retrieve="pooled", positives=positives, tau=0.3)
+    data = prepare(build.fit_on(), {}, views=False)
+    mixed, alike = gcrdp.class_reader(data, section)(data, {})
+    assert torch.equal(alike, torch.eye(len(build.CLASSES), dtype=torch.bool))
+    views = mixed["image"].views.double().numpy()
+    losses = []
+    for c, k in [(c, k) for c in range(views.shape[0]) for k in range(views.shape[1])]:
+        if not mixed["image"].live[c, k]:
+            continue
+        others = [(d, j) for d in range(views.shape[0]) for j in range(views.shape[1]) if (d, j) != (c, k)]
+        weight = {at: np.exp(views[c, k] @ views[at] / 0.3) for at in others if mixed["image"].live[at]}
+        shares = [value / sum(weight.values()) for (d, _), value in weight.items() if d == c]
+        if shares:
+            losses.append(-np.mean(np.log(shares)) if positives == "out" else -np.log(np.mean(shares)))
+    first = next(step for step in by_class(positives=positives, tau=0.3).history if step.name == "contrast_image")
+    assert first.value == pytest.approx(np.mean(losses), abs=1e-4)
+
+
+def test_over_class_one_component_contrasts_with_nothing():
+    one = {**build.shipped()["gcrdp"]["class_mixture"], "components": 1}
+    history = by_class(class_mixture=one).history
+    assert {step.value for step in history if step.name.startswith("contrast")} == {0.0}
+
+
+def test_over_class_the_classes_weights_are_recorded():
+    history = by_class(steps=1).history
+    assert sum(step.value for step in history if step.name.startswith("weight_text")) == pytest.approx(1, abs=1e-6)
+
+
+def test_fitted_in_the_heads_space_the_components_follow_the_head():
+    steps = {space: [by_class(space=space, steps=n, lr=0.1) for n in (1, 6)] for space in ("cached", "head")}
+    first, last = zip(steps["cached"], steps["head"], strict=True)
+    firsts = [tensors(head)["image.weight"] for head in first], [tensors(head)["image.weight"] for head in last]
+    start, end = ([np.frombuffer(own, np.float32) for own in pair] for pair in firsts)
+    assert start[0] == pytest.approx(start[1], abs=1e-6)  # the head starts as the identity
+    assert np.abs(end[0] - end[1]).max() > 1e-4
+
+
+def test_components_of_classes_are_refitted_to_what_the_head_makes_of_the_rows():
+    section = build.gcrdp_section(over="class", retrieve="pooled", space="head")
+    data = prepare(build.fit_on(), {}, views=False)
+    width = build.WIDTH
+    weights = {
+        m: (torch.randn(width, width, generator=torch.Generator().manual_seed(3)), torch.zeros(width))
+        for m in MODALITIES
+    }
+    found = gcrdp.class_reader(data, section)(data, weights).mixed["text"]
+    seen = gcrdp.residual(data.pooled["text"], *weights["text"])
+    expected = fit_classes(data.pooled["text"], seen, data.classes, section.class_mixture)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"over": "class", "retrieve": "mix"}, "over class gives no item a view to be read; pass pooled, or over"),
+        ({"space": "head"}, "over tokens has no tokens at hand to fit anew; pass cached, or over class"),
+        ({"hidden": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_readings_that_do_not_go_together_are_refused(changes, told):
+    with pytest.raises(ValidationError, match=told):
+        build.gcrdp_section(**changes)
+
+
+@pytest.mark.parametrize("over", ["tokens", "class"])
+def test_a_hidden_layer_is_drawn_from_the_seed(over):
+    heads = [tensors(fit(seed=seed, over=over, retrieve="pooled", hidden=5)) for seed in (5, 5, 6)]
+    assert heads[0] == heads[1]
+    assert heads[0]["text.hidden_weight"] != heads[2]["text.hidden_weight"]

@@ -12,7 +12,7 @@ import torch
 from bench.pairs import WIDTH, episode_of, make_pairs
 from bench.row import median_seconds
 from bench.training import fitting
-from stages.batches import BUDGETS, plan_batches
+from stages.batches import plan_shares
 from stages.em import fit_mixture
 from stages.evaluate.plan import Task
 from stages.evaluate.ranking import Seen, evaluate_task
@@ -42,7 +42,7 @@ def fit_mixtures(items: int, tokens: int, components: int) -> Run:
     """EM on items of as many tokens of 512 dimensions, in batches and on threads as in the stage `mixture`."""
     values = torch.from_numpy(np.random.default_rng(0).standard_normal((items, tokens, WIDTH)))
     mask = torch.ones(items, tokens, dtype=torch.bool)
-    batches = plan_batches(np.full(items, tokens, np.int64), WIDTH, BUDGETS["spherical"])
+    batches = plan_shares(np.full(items, tokens, np.int64), WIDTH, "spherical", torch.get_num_threads())
 
     def fit_batch(rows: Any) -> object:
         return fit_mixture(values[rows], mask[rows], components, "spherical", 5, 1.0, 1e-4)

@@ -16,7 +16,7 @@ from typing import IO, Any
 from cache.errors import BusyError, DamagedError, MissingError, UserError
 from cache.files import digest_of, read_json, write_json
 
-KINDS_VERSION: dict[str, int] = {"features": 1, "mixtures": 1, "heads": 1, "selections": 1}
+KINDS_VERSION: dict[str, int] = {"features": 1, "mixtures": 2, "heads": 1, "selections": 1}
 """The kinds of the store; a version is raised by hand when the same inputs give other numbers."""
 
 COMMANDS = {"features": "extract", "mixtures": "mixture", "heads": "train", "selections": "train"}

@@ -193,10 +193,10 @@ def _diagonal(x: Tensor, mask: Tensor, floor: float) -> _Space:
     def refit(owners: Tensor, shared: bool) -> _Fit:
         weights, shares = _shares(owners)
         means = shares @ x  # (B, K, D)
-        variances = torch.addcmul(shares @ second, means, means, value=-1).clamp_min_(floor)
+        variances = (shares @ second).addcmul_(means, means, value=-1).clamp_min_(floor)
         variances = _pooled(variances, weights) if shared else variances
         scaled = means / variances
-        terms = torch.addcmul(variances.log(), means, scaled).sum(2)  # (B, K)
+        terms = variances.log().addcmul_(means, scaled).sum(2)  # (B, K)
         constant = weights.log() - 0.5 * (terms + width * math.log(2 * math.pi))
         log_joint = torch.baddbmm(constant[..., None], scaled, x.mT)
         log_joint.baddbmm_(variances.reciprocal(), second.mT, alpha=-0.5)

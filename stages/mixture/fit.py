@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cache.files import digest_bytes
 from cache.mixtures import MixtureRows
-from stages.batches import BUDGETS, Rows, plan_batches
+from stages.batches import Rows, plan_shares
 from stages.em import Mixture, fit_mixture, shuffle_responsibilities, views_of
 from stages.mixture.params import MixtureSection
 from stages.mixture.source import Source, read_tokens
@@ -30,7 +30,8 @@ def fit_items(source: Source, ids: list[str], section: MixtureSection, component
         _put(rows, items, mixture, owners, mask, views_of(tokens, mask, owners))
         return len(items), tokens.nbytes
 
-    for count, size in side_by_side(fit_batch, plan_batches(source.lengths, width, BUDGETS[section.covariance])):
+    batches = plan_shares(source.lengths, width, section.covariance, torch.get_num_threads())
+    for count, size in side_by_side(fit_batch, batches):
         reporter().advance(what, count, size / 1e6)
     reporter().finish(what)
     return rows

@@ -268,6 +268,17 @@ def test_a_mask_of_another_shape_is_refused() -> None:
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
+def test_items_of_one_length_are_the_same_to_the_last_bit_wherever_eights_are_cut(covariance: Covariance) -> None:
+    """So that batches of them may depend on the number of threads (see batches.plan_shares)."""
+    tokens, mask = torch.randn(40, 49, 64, generator=torch.Generator().manual_seed(0)), torch.ones(40, 49).bool()
+    whole = fit(tokens, mask, covariance=covariance)
+    for size in (8, 16, 24):
+        parts = [fit(*own, covariance=covariance) for own in zip(tokens.split(size), mask.split(size), strict=True)]
+        for name, values in vars(whole).items():
+            assert torch.equal(torch.cat([getattr(part, name) for part in parts]), values), name
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
 def test_the_tokens_given_are_left_as_they_were(covariance: Covariance) -> None:
     tokens, _ = some_tokens()
     before = tokens.clone()

@@ -14,6 +14,7 @@ from cache.errors import ParamsError, UsageError
 from cache.files import digest_file
 from cache.heads import HEAD
 from cache.store import folder_of, read_ledger
+from stages.heads.files import load_head
 from stages.items import MODALITIES, Items, unit
 from stages.train import chosen
 from stages.train import run as stage
@@ -275,7 +276,9 @@ def test_selection_lets_in_items_of_source_classes_alone(tmp_path, monkeypatch, 
 
 def with_access(params: TrainParams, access: str, **values: Any) -> TrainParams:
     own = section(access=access, vote_image=0.0, vote_text=0.0, **values)
-    return replace(params, section=params.section.model_copy(update={"admit": [access], "scm": own}))
+    return replace(
+        params, section=params.section.model_copy(update={"admit": [access] if access in MORE else [], "scm": own})
+    )
 
 
 def heads(params: TrainParams) -> dict[str, str]:
@@ -312,3 +315,17 @@ def test_the_stage_refuses_before_it_writes_anything(tmp_path):
         stage.run(refused)
     assert not params.ledger.exists()
     assert not (params.store / "heads").exists()
+
+
+@pytest.mark.parametrize("access", sorted(MORE))
+def test_the_stage_lets_in_what_the_row_may_see(tmp_path, access):
+    params = with_access(build.params(tmp_path, ["scm"]), access)
+    stage.run(with_access(params, "inductive"))
+    found = [tensors_of(params, key.key) for key in read_ledger(params.ledger).of("heads")]
+    stage.run(params)
+    moved = [tensors_of(params, key.key) for key in read_ledger(params.ledger).of("heads")]
+    assert not any(same(one, other) for one, other in zip(found, moved, strict=True))
+
+
+def tensors_of(params: TrainParams, key: str) -> dict[str, np.ndarray]:
+    return load_head(folder_of(params.store, "heads", key) / HEAD).tensors()

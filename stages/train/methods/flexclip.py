@@ -1,0 +1,161 @@
+"""FLEX-CLIP (arXiv 2411.17454): made-up features for the target classes stand beside the real ones, and what is learned
+from both is blended into the features by a gate, so that they degrade as little as may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from stages.heads import gated
+from stages.heads.gated import Gate, GatedHead
+from stages.heads.head import Affine, Head, Step, to_sphere
+from stages.heads.linear import Residual
+from stages.items import MODALITIES, Array, Modality
+from stages.train.episode import TrainEpisode, describe, fitted, name_vectors, require_names, space
+from stages.train.generator import Generated, generate, train_generators
+from stages.train.loop import Batch, descend_once, draw_batches, one_thread, prepare, zeros
+from stages.train.losses import contrast_pairs, cross_entropy
+from stages.train.params import FlexclipSection
+from stages.train.threads import one_blas_thread
+
+
+class Blend(NamedTuple):
+    """One modality's gate and projector as they train, named as in heads.Gate and heads.Residual."""
+
+    hidden_weight: Tensor
+    hidden_bias: Tensor
+    weight: Tensor
+    bias: Tensor
+    gate_weight: Tensor
+    gate_bias: Tensor
+
+    def share(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """P(f) and g of vectors f (B, d), each (B, d)."""
+        inner = torch.relu(values @ self.hidden_weight + self.hidden_bias)
+        projected = values + inner @ self.weight + self.bias
+        return projected, torch.sigmoid(torch.cat([values, projected], dim=1) @ self.gate_weight + self.gate_bias)
+
+
+Blends = dict[Modality, Blend]
+
+
+def fit(episode: TrainEpisode, section: FlexclipSection, seed: int) -> Head:
+    """Train the generators, let them make pairs of the target classes, and train the head on these and the real ones.
+
+    UserError where a class has a name without a vector."""
+    align = space(episode)
+    names = class_names(episode, align)
+    data = replace(prepare(episode, align, views=False), classes=members(episode))
+    nets, generator_curve = train_generators(data, conditions(data.classes, names), section, seed)
+    made = generate(nets, names[: len(episode.target)], section.generated, seed)
+    blends, curve = train_blends(with_generated(data, made), len(data.item), names, section, seed)
+    about = {**describe(episode, "flexclip", gated.KIND), **fitted(episode, section), "seed": seed}
+    return GatedHead(about, align, {m: as_gate(blend) for m, blend in blends.items()}, (*generator_curve, *curve))
+
+
+def class_names(episode: TrainEpisode, align: Mapping[Modality, Affine]) -> Tensor:
+    """The names of all classes as unit vectors (C, d) float32, target classes first, mapped as texts are."""
+    classes = [*episode.target, *episode.source]
+    vectors = name_vectors(episode.items, classes, "joint")
+    require_names(classes, vectors, "leave flexclip out of train.methods")
+    with one_blas_thread():
+        return torch.tensor(to_sphere(vectors, episode.items.aligned, align.get("text")))
+
+
+def members(episode: TrainEpisode) -> Tensor:
+    """(N, C) bool: which item is of which class, target classes first, also of classes that no item is of."""
+    classes = [*episode.target, *episode.source]
+    return torch.tensor([[name in own for name in classes] for own in episode.items.labels])
+
+
+def conditions(classes: Tensor, names: Tensor) -> Tensor:
+    """What an item's features are made under, (N, d): its class's name, (ours) of several the norm of their sum."""
+    return normalize(classes.float() @ names, dim=1)
+
+
+def with_generated(data: Batch, made: Generated) -> Batch:
+    """The items with the made-up pairs after them, each of them an item of its own."""
+    rows, width = len(made.classes), data.classes.shape[1]
+    return replace(
+        data,
+        pooled={m: torch.cat([data.pooled[m], made.features[m]]) for m in MODALITIES},
+        classes=torch.cat([data.classes, torch.nn.functional.one_hot(made.classes, width).bool()]),
+        item=torch.arange(len(data.item) + rows),
+        support=torch.cat([data.support, torch.zeros(rows, dtype=torch.bool)]),
+    )
+
+
+def batches(data: Batch, real: int, section: FlexclipSection, seed: int) -> Iterator[Tensor]:
+    """Row numbers: `batch` of the first `real` rows and, where there are made-up ones behind them, as many of these as
+    make them `generated_share` of all."""
+    generator = torch.Generator().manual_seed(seed)
+    made = len(data.item) - real
+    wanted = round(section.batch * section.generated_share / (1 - section.generated_share)) if made else 0
+    for rows in draw_batches(data.support[:real], section, seed):
+        yield torch.cat([rows, real + torch.randint(max(made, 1), (wanted,), generator=generator)])
+
+
+def start(width: int, section: FlexclipSection, generator: torch.Generator) -> Blend:
+    """A projector that adds nothing yet, its hidden units of deviation 1 on unit vectors, and a gate that is equally
+    open for every item, by its bias."""
+    hidden = torch.randn(width, section.hidden, generator=generator).requires_grad_()
+    bias = torch.full((width,), float(section.gate), requires_grad=True)
+    return Blend(
+        hidden, zeros(section.hidden), zeros(section.hidden, width), zeros(width), zeros(2 * width, width), bias
+    )
+
+
+def blended(values: Tensor, blend: Blend) -> tuple[Tensor, Tensor]:
+    """h = norm(g P(f) + (1 - g) f) of unit vectors f (B, d), and the mean of g."""
+    projected, share = blend.share(values)
+    return normalize(share * projected + (1 - share) * values, dim=1), share.mean()
+
+
+def terms(batch: Batch, blends: Blends, classifier: Tensor, section: FlexclipSection) -> dict[str, Tensor]:
+    """The InfoNCE of the pairs, class-aware, the classification loss of both modalities by one classifier (C, d), and
+    how open the gates are."""
+    (image, open_image), (text, open_text) = (blended(batch.pooled[m], blends[m]) for m in MODALITIES)
+    contrast = contrast_pairs(image @ text.T, batch.same_class, section.tau, section.positives)
+    judged = [cross_entropy(values @ classifier.T / section.tau, batch.classes) for values in (image, text)]
+    classification = (judged[0] + judged[1]) / 2
+    return {
+        "loss": contrast + section.classification * classification,
+        "contrast": contrast,
+        "classification": classification,
+        "gate_image": open_image,
+        "gate_text": open_text,
+    }
+
+
+def train_blends(
+    data: Batch, real: int, names: Tensor, section: FlexclipSection, seed: int
+) -> tuple[Blends, tuple[Step, ...]]:
+    """Train gates, projectors and the classifier, which starts from the names (ours), with Adam. One thread, so that
+    the numbers do not depend on how many cores there are."""
+    generator = torch.Generator().manual_seed(seed)
+    blends: Blends = {m: start(names.shape[1], section, generator) for m in MODALITIES}
+    classifier = names.clone().requires_grad_()
+    adam = torch.optim.Adam([classifier, *(part for blend in blends.values() for part in blend)], lr=section.lr)
+    curve: list[Step] = []
+    with one_thread():
+        for step, rows in enumerate(batches(data, real, section, seed)):
+            figures = terms(data.take(rows), blends, classifier, section)
+            descend_once(adam, figures["loss"], step)
+            curve += [Step(step, name, float(value.detach())) for name, value in figures.items()]
+    return blends, tuple(curve)
+
+
+def as_gate(blend: Blend) -> Gate:
+    """The trained tensors as a head holds them."""
+    hidden_weight, hidden_bias, weight, bias, *gate = (_array(part) for part in blend)
+    return Gate(Residual(weight, bias, hidden_weight, hidden_bias), *gate)
+
+
+def _array(tensor: Tensor) -> Array:
+    return np.array(tensor.detach().numpy())

@@ -47,6 +47,14 @@ def shown(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
+IN_PART = "in part: "
+
+
+def in_part(made_from: str) -> str:
+    """The stamp of what lacks a part of what it should hold: never that of the whole, so that it is made again."""
+    return made_from if made_from.startswith(IN_PART) else IN_PART + made_from
+
+
 @dataclass(frozen=True)
 class LedgerKey:
     """A key that a ledger names: its kind, the digest of its folder (shards.folder_digest), and what it is."""
@@ -65,6 +73,11 @@ class Ledger:
     made_from: str
     about: dict[str, Any]
     keys: tuple[LedgerKey, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it names all that it should."""
+        return not self.made_from.startswith(IN_PART)
 
     def of(self, kind: str) -> tuple[LedgerKey, ...]:
         """The keys of one kind, in their order."""

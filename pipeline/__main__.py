@@ -24,10 +24,13 @@ for group in (stages, catalogue, store):
 
 def main() -> None:
     """Run the command line: exit 0 done, 1 failed, 2 wrong use."""
-    report_to(ConsoleReporter())
+    reporter = ConsoleReporter()
+    report_to(reporter)
     arguments = sys.argv[1:] or ["--help"]
     run = partial(app, arguments, prog_name="python -m pipeline", standalone_mode=False)
-    sys.exit(guarded(run, debug="--debug" in arguments))
+    code = guarded(run, debug="--debug" in arguments)
+    failed = reporter.tell_failures()
+    sys.exit(code or failed)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class ConsoleReporter:
         self._work: dict[str, _Work] = {}
         self._progress: Progress | None = None
         self._log_ends: threading.Event | None = None
+        self._failures: list[str] = []
 
     def start(self, what: str, total: int, done: int = 0) -> None:
         """Begin a piece of work of `total` items, `done` of them there already."""
@@ -72,6 +73,16 @@ class ConsoleReporter:
     def warn(self, message: str) -> None:
         """One line that a person should not miss."""
         self._console.print(f"warning: {message}", style="yellow", markup=False)
+
+    def fail(self, message: str) -> None:
+        """One line on a part that failed, kept for the end: see `tell_failures`."""
+        self._failures.append(message)
+
+    def tell_failures(self) -> int:
+        """Say what failed while the rest went on, a line each; the exit code of that, 0 for nothing."""
+        for message in self._failures:
+            print(" ".join(message.split("\n")), file=sys.stderr)
+        return int(bool(self._failures))
 
     def _log(self, ends: threading.Event) -> None:
         """A line for each piece of work, every ten seconds until all are over."""

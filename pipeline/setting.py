@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.extract.encoders.registry import label
@@ -14,10 +15,12 @@ if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
 
 @dataclass(frozen=True)
 class Setting:
-    """One run of a command: the parameters and the places."""
+    """One run of a command: the parameters and the places. made: what it has made so far, by stage, which then stands
+    for this command though a part of it may have failed."""
 
     params: Params
     places: Places
+    made: dict[str, Path] = field(default_factory=dict, compare=False)
 
     @property
     def label(self) -> str:

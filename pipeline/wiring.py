@@ -86,13 +86,14 @@ def make(setting: Setting, name: str) -> Path:
     """Run a stage, and before it what it needs; returns its first artefact."""
     stage = STAGES[name]
     stage.run(setting)
-    return _sound(setting, setting.places.to_write(stage.artefacts(setting)[0]))
+    made = setting.made[name] = setting.places.to_write(stage.artefacts(setting)[0])
+    return _sound(setting, made)
 
 
 def require(setting: Setting, name: str) -> Path:
-    """The artefact of a stage: the one that stands, else made on the way where that is cheap."""
+    """The artefact of a stage: the one that stands or was made by this command, else made where that is cheap."""
     stage = STAGES[name]
-    found = locate(setting, name)
+    found = setting.made.get(name) or locate(setting, name)
     if found:
         return found
     if setting.places.stage:
@@ -209,7 +210,8 @@ def _mixture_stamp(setting: Setting) -> str:
 
 def _train_stamp(setting: Setting) -> str:
     inputs = [_split_stamp(setting), _mixture_stamp(setting) if _uses_views(setting) else None]
-    return digest_of(["train", KINDS_VERSION["heads"], inputs, setting.params.train.model_dump()])
+    kept = setting.params.train.model_dump(exclude={"workers", "backend"})
+    return digest_of(["train", KINDS_VERSION["heads"], inputs, kept])
 
 
 def _uses_views(setting: Setting) -> bool:

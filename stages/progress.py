@@ -23,6 +23,9 @@ class Reporter(Protocol):
     def warn(self, message: str) -> None:
         """One line that a person should not miss."""
 
+    def fail(self, message: str) -> None:
+        """One line on a part that failed while the rest goes on; told at the end, and the command has failed."""
+
 
 class Silent:
     """Says nothing; the reporter of a library call."""
@@ -40,6 +43,9 @@ class Silent:
         """Nothing."""
 
     def warn(self, message: str) -> None:
+        """Nothing."""
+
+    def fail(self, message: str) -> None:
         """Nothing."""
 
 

@@ -13,7 +13,7 @@ from cache.files import write_json
 from cache.heads import HEAD
 from cache.scores import write_queries, write_scores
 from cache.shards import require_whole
-from cache.store import Ledger, folder_of, read_ledger
+from cache.store import Ledger, folder_of, in_part, read_ledger
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.plan import Task, plan_tasks
 from stages.evaluate.ranking import Result, evaluate_task, look
@@ -29,7 +29,7 @@ WORK = "evaluate"
 
 
 def run(params: EvaluateParams) -> None:
-    """Score all heads of the ledger; write scores, queries and metrics."""
+    """Score all heads of the ledger; write scores, queries and metrics, as a part where the ledger is one."""
     items = load_items(params.store, params.manifest, params.features, params.mixtures, params.captions)
     require_sound(params.store, items)
     episodes, ledger = read_episodes(params.episodes), read_ledger(params.heads)
@@ -38,9 +38,10 @@ def run(params: EvaluateParams) -> None:
     results = list(_results(params.store, tasks, items))
     about = {"dataset": params.dataset, "encoder": params.label, "features": items.keys["image"]}
     _warn_of_gaps(results, episodes, params.section.galleries)
-    write_json(params.metrics, {"made_from": params.made_from, **summarise(results, params.section.draws)})
-    write_queries(params.queries, query_table(results, about), params.made_from)
-    write_scores(params.scores, score_rows(results, about), params.made_from)
+    made_from = params.made_from if ledger.is_whole else in_part(params.made_from)
+    write_json(params.metrics, {"made_from": made_from, **summarise(results, params.section.draws)})
+    write_queries(params.queries, query_table(results, about), made_from)
+    write_scores(params.scores, score_rows(results, about), made_from)
 
 
 def _require_tasks(path: Path, ledger: Ledger, tasks: list[Task]) -> None:

@@ -54,19 +54,17 @@ class PosteriorHead:
         """(N, 1, C + d): C target classes, for the gallery `all` source classes as well; not of unit length, since
         normalising would weigh items by how sure their posterior is."""
         count = self._count(gallery)
-        place = self.votes[0].place(self._features(items, modality, "joint"), modality)
+        place = self._place(self.votes[0], items, modality)
         if not count:
             return Vectors(place[:, None], "dot")
         share = float(self.about["cosine"])
-        posterior = softmax(self.logits(items, modality)[:, :count] / self.about["tau"], axis=1)
+        posterior = softmax(self._summed(items, modality, place)[:, :count] / self.about["tau"], axis=1)
         values = np.concatenate([np.sqrt(1 - share) * posterior, np.sqrt(share) * place], axis=1)
         return Vectors(values.astype(np.float32)[:, None], "dot")
 
     def logits(self, items: Items, modality: Modality) -> Array:
         """The summed votes for each class, before tau: (N, C) float32, target classes first, then source classes."""
-        votes = [vote for vote in self.votes if vote.weight[modality]]
-        judged = (self._judged(vote, items, modality) for vote in votes)
-        return np.asarray(sum(judged, np.zeros(())), dtype=np.float32)
+        return self._summed(items, modality, self._place(self.votes[0], items, modality))
 
     def tensors(self) -> dict[str, Array]:
         """`align.<modality>.mean` and `.map`, and of every vote `<number>.<modality>.mean`, `.map`, `.prototypes`."""
@@ -77,9 +75,18 @@ class PosteriorHead:
                 out |= {f"{number}.{m}.{name}": values for name, values in own.items()}
         return out
 
-    def _judged(self, vote: Vote, items: Items, modality: Modality) -> Array:
-        place = vote.place(self._features(items, modality, vote.space), modality)
-        return np.asarray(vote.weight[modality] * (place @ vote.prototypes[modality].T), dtype=np.float32)
+    def _summed(self, items: Items, modality: Modality, first: Array) -> Array:
+        """The same, given the places that the first vote maps to, which are dear."""
+        votes = [(number, vote) for number, vote in enumerate(self.votes) if vote.weight[modality]]
+        places = (self._place(vote, items, modality) if number else first for number, vote in votes)
+        judged = (
+            vote.weight[modality] * (place @ vote.prototypes[modality].T)
+            for (_, vote), place in zip(votes, places, strict=True)
+        )
+        return np.asarray(sum(judged, np.zeros(())), dtype=np.float32)
+
+    def _place(self, vote: Vote, items: Items, modality: Modality) -> Array:
+        return vote.place(self._features(items, modality, vote.space), modality)
 
     def _features(self, items: Items, modality: Modality, space: Space) -> Array:
         check_encoder(self.about, items)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import Any
 from cache import shards
 from cache.episodes import Episode
 from cache.selections import FILES, SELECTION, read_selection, write_selection
-from cache.store import LedgerKey, folder_of, lock, make_key
-from stages.items import Items, require_sound
-from stages.progress import reporter
+from cache.store import LedgerKey, folder_of, make_key
+from stages.items import Items
 from stages.section import Section
 from stages.train.episode import train_episode
-from stages.train.params import TrainParams
+from stages.train.params import TrainParams, TrainSection
 from stages.train.plan import Features, Row, selection_content
-from stages.train.selection import choose, mean_ap, settled, several, source_draws
+from stages.train.selection import Selection, choose, mean_ap, settled, several, source_draws
+from stages.train.work import Craft, Failure, Task, World, draw_of, work_off
 
 WORK = "select"
 Place = tuple[str, str, str, int, int]  # method, variant, protocol, half, shots
@@ -26,42 +26,45 @@ Place = tuple[str, str, str, int, int]  # method, variant, protocol, half, shots
 
 @dataclass(frozen=True)
 class Selections:
-    """What was chosen at each place, and the keys of the store that say so."""
+    """What was chosen at each place, the keys of the store that say so, and the rows for which nothing could be."""
 
     values: dict[Place, dict[str, Any]]
     keys: tuple[LedgerKey, ...]
+    failures: list[Failure]
 
     def settle(self, row: Row, episode: Episode) -> Section | None:
         """The section of a row with one value for every key."""
         chosen = self.values.get(_place(row, episode))
         return row.section if chosen is None or row.section is None else settled(row.section, chosen)
 
+    def lacks(self, row: Row, episode: Episode) -> bool:
+        """Whether the values of a row could not be chosen here."""
+        return _asks(row) and _place(row, episode) not in self.values
 
-def choose_all(
-    params: TrainParams, rows: Sequence[Row], episodes: Sequence[Episode], items: Items, features: Features
-) -> Selections:
+
+def choose_all(params: TrainParams, rows: Sequence[Row], world: World, features: Features) -> Selections:
     """Choose for every row that lists several values, once a class split and shot count; what the store has is read."""
     asked = {
         _place(row, episode): (row, episode)
         for row in rows
-        if row.section is not None and several(row.section)
-        for episode in reversed(episodes)  # so that the first seed stands for all
+        if _asks(row)
+        for episode in reversed(list(world.episodes.values()))  # so that the first seed stands for all
     }
-    contents = {
-        place: selection_content(row, episode, features, params.section)
-        for place, (row, episode) in sorted(asked.items())
-    }
-    folders = {place: folder_of(params.store, "selections", make_key("selections", c)) for place, c in contents.items()}
-    missing = [place for place, folder in folders.items() if not shards.is_whole(folder)]
-    if missing:
-        require_sound(params.store, items)
-    reporter().start(WORK, len(missing))
-    for place in missing:
-        _choose_into(params, folders[place], contents[place], *asked[place], items)
-        reporter().advance(WORK, 1)
-    reporter().finish(WORK)
+    tasks = {place: _task(params, index, features, *asked[place]) for index, place in enumerate(sorted(asked))}
+    failures = work_off(params, world, list(tasks.values()), WORK)
+    folders = {place: task.folder for place, task in tasks.items() if shards.is_whole(task.folder)}
     values = {place: read_selection(folder)["values"] for place, folder in folders.items()}
-    return Selections(values, tuple(_key(place, folder) for place, folder in folders.items()))
+    return Selections(values, tuple(_key(place, folder) for place, folder in folders.items()), failures)
+
+
+def _asks(row: Row) -> bool:
+    return row.section is not None and bool(several(row.section))
+
+
+def _task(params: TrainParams, index: int, features: Features, row: Row, episode: Episode) -> Task:
+    content = selection_content(row, episode, features, params.section)
+    folder = folder_of(params.store, "selections", make_key("selections", content))
+    return Task(index, CRAFT, row, draw_of(episode), params.section, content, folder)
 
 
 def _place(row: Row, episode: Episode) -> Place:
@@ -73,25 +76,24 @@ def _key(place: Place, folder: Path) -> LedgerKey:
     return LedgerKey("selections", folder.name, shards.folder_digest(folder), about)
 
 
-def _choose_into(
-    params: TrainParams, folder: Path, content: dict[str, Any], row: Row, episode: Episode, items: Items
-) -> None:
-    with lock(params.store, "selections", folder.name, params.wait_for_lock, reporter().say):
-        shards.begin(folder, {"content": content}, FILES)
-        if not shards.unfinished(folder):
-            return
-        assert row.section is not None
-        found = choose(row.section, judges(params, row, episode, items))
-        finished = shards.temporary(folder)
-        write_selection(finished, vars(found))
-        shards.record(folder, finished, SELECTION, len(found.tried))
+def _choose(task: Task, world: World) -> Selection:
+    assert task.row.section is not None
+    return choose(task.row.section, judges(task.section, task.row, world.episodes[task.draw], world.items))
 
 
-def judges(params: TrainParams, row: Row, episode: Episode, items: Items) -> list[Callable[[Section], float]]:
+def _write(found: Selection, paths: Mapping[str, Path]) -> dict[str, int]:
+    write_selection(paths[SELECTION], vars(found))
+    return {SELECTION: len(found.tried)}
+
+
+CRAFT = Craft("selections", "selection", FILES, _choose, _write)
+
+
+def judges(section: TrainSection, row: Row, episode: Episode, items: Items) -> list[Callable[[Section], float]]:
     """For each draw of the source classes, what a settled section of the row reaches there."""
-    draws = source_draws(episode, params.section.selection.draws, episode.shots)
+    draws = source_draws(episode, section.selection.draws, episode.shots)
     prepare = row.method.prepare()
-    seen = [train_episode(draw, items, params.section.align, row.lets_in) for draw in draws]
+    seen = [train_episode(draw, items, section.align, row.lets_in) for draw in draws]
     return [partial(_judge, prepare(own), draw, items) for own, draw in zip(seen, draws, strict=True)]
 
 

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from stages.covariance import EmSection
-from stages.section import Retrieve, Section, spelled, twice
+from stages.section import Backend, Retrieve, Section, spelled, twice
 
 Positives = Literal["out", "in"]  # mean of logs, log of mean
 ThetaKind = Literal["quantile", "absolute"]
@@ -114,27 +114,6 @@ class GcrdpSection(GapSection):
         return self
 
 
-class FlexclipSection(GapSection):
-    """FLEX-CLIP: steps and lr are those of its head, which a hidden layer and a gate make.
-
-    hidden: units of every hidden layer; gate: where its bias starts; classification: weight of that loss beside the
-    InfoNCE; generated: made-up pairs a target class; generated_share: their share of a batch, beside its real rows.
-    Of the generator: latent dimensions, steps, rate, steps of the critic before each, weights of the gradient penalty
-    and of what the critic says."""
-
-    hidden: int = Field(ge=1)
-    gate: float
-    classification: Weight
-    generated: int = Field(ge=0)
-    generated_share: float = Field(ge=0, lt=1)
-    latent: int = Field(ge=1)
-    generator_steps: int = Field(ge=0)
-    generator_lr: Positive
-    critic_steps: int = Field(ge=1)
-    penalty: Weight
-    adversarial: Weight
-
-
 class CmmSection(DescentSection):
     """CMM: alpha is a, what the mapped picture counts in the logits beside the picture itself; margin is m."""
 
@@ -208,9 +187,10 @@ class TrainSection(Section):
     cca: CcaSection
     gap: GapSection
     gcrdp: GcrdpSection
-    flexclip: FlexclipSection
     cmm: CmmSection
     scm: ScmSection
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)]
+    backend: Backend
 
     @field_validator("methods")
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +14,44 @@ from cache.episodes import Episode, read_episodes
 from cache.heads import FILES, HEAD, HISTORY, read_history, write_history
 from cache.scores import HISTORY as CURVES
 from cache.scores import write_history as write_curves
-from cache.store import Ledger, LedgerKey, folder_of, lock, read_ledger, write_ledger
+from cache.store import Ledger, LedgerKey, folder_of, in_part, read_ledger, write_ledger
+from stages.crew import register_ray
 from stages.heads.files import save_head
 from stages.heads.head import Head
-from stages.items import Items, load_items, require_sound
 from stages.progress import reporter
 from stages.train import watch
-from stages.train.chosen import choose_all
+from stages.train.chosen import Selections, choose_all
 from stages.train.episode import train_episode
 from stages.train.params import TrainParams
 from stages.train.plan import CHOSEN_ON, CHOSEN_PROTOCOL, Features, Job, Row, may_be_scored, plan_jobs, rows_of
+from stages.train.work import Craft, Sources, Task, World, draw_of, read_world, told, work_off
 
 WORK = "train"
 Curve = tuple[Job, pa.Table]
 
 
 def run(params: TrainParams) -> None:
-    """Fit the heads that the store lacks, write the ledger and the training curves, warn of what they show."""
+    """Fit the heads that the store lacks, write the ledger and the training curves, warn of what they show.
+
+    A row that fails in an episode is told of at the end and left out of both, which then bear the stamp of a part."""
+    if params.section.backend == "ray":
+        register_ray("train")
     dataset = str(read_ledger(params.features).about.get("dataset", ""))
-    episodes = read_episodes(params.episodes)
-    rows = _admitted(rows_of(params.section), dataset, episodes)
-    items = _items(params, rows)
-    features = Features(items.aligned, items.encoder, items.keys, params.captions)
-    selections = choose_all(params, rows, episodes, items, features)
+    rows = _admitted(rows_of(params.section), dataset, read_episodes(params.episodes))
+    world = read_world(_sources(params, rows))
+    features = Features(world.items.aligned, world.items.encoder, world.items.keys, params.captions)
+    episodes = list(world.episodes.values())
+    selections = choose_all(params, rows, world, features)
     jobs = plan_jobs(rows, episodes, features, params.section.align, selections.settle)
-    _train(params, jobs, items)
-    curves = [(job, read_history(_folder(params, job) / HISTORY)) for job in jobs]
-    write_curves(params.history, _joined(curves), params.made_from)
-    _write_ledger(params, dataset, jobs, selections.keys)
+    failures = told([*selections.failures, *work_off(params, world, _tasks(params, jobs, selections), WORK)])
+    stand = [job for job in jobs if shards.is_whole(_folder(params, job))]
+    made_from = in_part(params.made_from) if failures else params.made_from
+    curves = [(job, read_history(_folder(params, job) / HISTORY)) for job in stand]
+    write_curves(params.history, _joined(curves), made_from)
+    _write_ledger(replace(params, made_from=made_from), dataset, stand, selections.keys)
     _warn(params, curves)
+    for line in failures:
+        reporter().fail(line)
 
 
 def _admitted(rows: list[Row], dataset: str, episodes: list[Episode]) -> list[Row]:
@@ -56,39 +67,40 @@ def _admitted(rows: list[Row], dataset: str, episodes: list[Episode]) -> list[Ro
     return kept
 
 
-def _items(params: TrainParams, rows: list[Row]) -> Items:
+def _sources(params: TrainParams, rows: list[Row]) -> Sources:
     mixtures = params.mixtures if any(row.method.uses_views for row in rows) else None
-    return load_items(params.store, params.manifest, params.features, mixtures, params.captions)
+    paths = params.store, params.manifest, params.features, mixtures
+    return Sources(*paths, params.captions, params.episodes)
 
 
 def _folder(params: TrainParams, job: Job) -> Path:
     return folder_of(params.store, "heads", job.key)
 
 
-def _train(params: TrainParams, jobs: list[Job], items: Items) -> None:
-    missing = {job.key: job for job in jobs if not shards.is_whole(_folder(params, job))}
-    if missing:
-        require_sound(params.store, items)  # nothing is fitted on damaged features or mixtures
-    reporter().start(WORK, len(missing))
-    for job in missing.values():
-        with lock(params.store, "heads", job.key, params.wait_for_lock, reporter().say):
-            _fit_into(params, job, items)
-        reporter().advance(WORK, 1)
-    reporter().finish(WORK)
+def _tasks(params: TrainParams, jobs: list[Job], selections: Selections) -> list[Task]:
+    """A task a head, each once, those of an episode together: so the first few tell what every row takes."""
+    distinct = {job.key: job for job in jobs if not selections.lacks(job.row, job.episode)}
+    order = {draw_of(job.episode): place for place, job in enumerate(jobs)}
+    together = sorted(distinct.values(), key=lambda job: order[draw_of(job.episode)])
+    return [
+        Task(index, CRAFT, job.row, draw_of(job.episode), params.section, job.content, _folder(params, job))
+        for index, job in enumerate(together)
+    ]
 
 
-def _fit_into(params: TrainParams, job: Job, items: Items) -> None:
-    folder = _folder(params, job)
-    shards.begin(folder, {"content": job.content}, FILES)
-    if not shards.unfinished(folder):
-        return
-    episode = train_episode(job.episode, items, params.section.align, job.row.lets_in)
-    head: Head = job.row.method.fit()(episode, job.row.section, job.episode.seed)
-    finished = {name: shards.temporary(folder) for name in FILES}
-    save_head(finished[HEAD], head)
-    write_history(finished[HISTORY], head.history)
-    for name, rows in ((HEAD, 1), (HISTORY, len(head.history))):
-        shards.record(folder, finished[name], name, rows)
+def _fit(task: Task, world: World) -> Head:
+    episode = train_episode(world.episodes[task.draw], world.items, task.section.align, task.row.lets_in)
+    head: Head = task.row.method.fit()(episode, task.row.section, task.draw[-1])
+    return head
+
+
+def _write(head: Head, paths: Mapping[str, Path]) -> dict[str, int]:
+    save_head(paths[HEAD], head)
+    write_history(paths[HISTORY], head.history)
+    return {HEAD: 1, HISTORY: len(head.history)}
+
+
+CRAFT = Craft("heads", "head", FILES, _fit, _write)
 
 
 def _joined(curves: list[Curve]) -> pa.Table:

@@ -83,6 +83,20 @@ def test_the_command_that_is_named_repeats_the_flags_that_matter(extracted: Path
     assert done.stderr.splitlines()[-1].endswith(named)
 
 
+def test_a_row_that_fails_leaves_a_hole_in_the_table_and_is_told_at_the_end(extracted: Path) -> None:
+    arguments = ("train", "--method", "cca,gap", "--shots", "0,1", "--seeds", "1", "--json")
+    broken = pipeline(extracted, *arguments, "-S", "train.gap.tau=1.0e-39")
+    why = "train: the loss is no finite number at step 0; lower lr or raise tau of the method"
+    assert broken.returncode == 1
+    assert broken.stderr.splitlines()[-1] == f"gap at 0 shots, seed 0 and in 1 more episodes: {why}"
+    assert {row["method"] for row in json.loads(broken.stdout)} == {"chance", "cca"}
+    again = pipeline(extracted, *arguments, "-S", "train.gap.tau=1.0e-39")  # a part never stands for the whole
+    assert (again.returncode, again.stdout) == (1, broken.stdout)
+    whole = pipeline(extracted, *arguments)
+    assert whole.returncode == 0
+    assert {row["method"] for row in json.loads(whole.stdout)} == {"chance", "cca", "gap"}
+
+
 def test_clip_is_refused_where_towers_share_no_space(extracted: Path) -> None:
     done = pipeline(extracted, "train", "--shots", "1", "--method", "clip")
     assert done.returncode in (1, 2)

@@ -17,16 +17,7 @@ from cache.mixtures import FILES, MixtureRows, write_mixture
 from cache.store import Ledger, LedgerKey, folder_of, make_key, read_ledger, write_ledger
 from stages.items import Items
 from stages.train.episode import TrainEpisode, train_episode
-from stages.train.params import (
-    CcaSection,
-    CmmSection,
-    FlexclipSection,
-    GapSection,
-    GcrdpSection,
-    ScmSection,
-    TrainParams,
-    TrainSection,
-)
+from stages.train.params import CcaSection, CmmSection, GapSection, GcrdpSection, ScmSection, TrainParams, TrainSection
 from tests.conftest import ROOT
 from tests.stages.small_features import place
 
@@ -131,11 +122,6 @@ def gcrdp_section(**changes: Any) -> GcrdpSection:
     return GcrdpSection(**{**shipped()["gcrdp"], "steps": 4, "batch": 8, **changes})
 
 
-def flexclip_section(**changes: Any) -> FlexclipSection:
-    small = {"steps": 4, "batch": 8, "hidden": 5, "latent": 3, "generated": 4, "generator_steps": 2}
-    return FlexclipSection(**{**shipped()["flexclip"], **small, **changes})
-
-
 def cmm_section(**changes: Any) -> CmmSection:
     return CmmSection(**{**shipped()["cmm"], "steps": 4, "batch": 8, **changes})
 
@@ -150,7 +136,6 @@ def section(methods: Sequence[str], **gcrdp: Any) -> TrainSection:
     """The section `train`, made small."""
     cca = {"dims": 6, "ridge": 1.0, "power": 1.0}
     parts = {"gap": gap_section(), "gcrdp": gcrdp_section(**gcrdp), "cmm": cmm_section(), "scm": scm_section()}
-    parts["flexclip"] = flexclip_section()
     return TrainSection(**{**shipped(), "methods": list(methods), "align": cca, "cca": cca, **parts})
 
 
@@ -158,16 +143,21 @@ def params(folder: Path, methods: Sequence[str], aligned: bool = True, **gcrdp: 
     """A store with everything that `train` reads, and the parameters that point to it."""
     values = [tokens(0), tokens(1)]
     labels = [list(own) for own in LABELS]
-    here = place(folder, IDS, values[0], [[own] for own in values[1]], labels)
-    add_names(folder / "features.json", here.store, aligned)
+    place(folder, IDS, values[0], [[own] for own in values[1]], labels)
+    add_names(folder / "features.json", folder / "store", aligned)
     add_mixtures(folder, values)
     write_episodes(folder / "episodes.parquet", DRAWN, "test")
+    return pointing(folder, methods, **gcrdp)
+
+
+def pointing(folder: Path, methods: Sequence[str], **gcrdp: Any) -> TrainParams:
+    """The parameters that point to what `params` has made."""
     named = {name: folder / f"{name}.json" for name in ("features", "mixtures", "ledger")}
     return TrainParams(
         section=section(methods, **gcrdp),
         captions="first",
-        store=here.store,
-        manifest=here.manifest,
+        store=folder / "store",
+        manifest=folder / "pairs.parquet",
         episodes=folder / "episodes.parquet",
         history=folder / "history.parquet",
         made_from="stamp",

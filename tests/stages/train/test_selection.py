@@ -6,7 +6,6 @@ import itertools
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -214,8 +213,7 @@ def test_no_target_item_moves_a_selection_by_a_bit(aligned):
     for values in wrong.pooled.values():
         values[wrong.rows_of(sorted(hidden))] = np.nan
     given = [(clean, items), (replace(clean, labels=labels, seed=5), wrong)]
-    train = SimpleNamespace(section=params, selection=params.selection, align=params.align)
-    first, second = (choose(row.section, chosen.judges(train, row, *one)) for one in given)
+    first, second = (choose(row.section, chosen.judges(params, row, *one)) for one in given)
     assert first == second
     assert len({str(entry["mAP"]) for entry in first.tried}) > 1  # something was to be chosen
     contents = [selection_content(row, episode, features, params) for episode, _ in given]

@@ -114,6 +114,27 @@ class GcrdpSection(GapSection):
         return self
 
 
+class FlexclipSection(GapSection):
+    """FLEX-CLIP: steps and lr are those of its head, which a hidden layer and a gate make.
+
+    hidden: units of every hidden layer; gate: where its bias starts; classification: weight of that loss beside the
+    InfoNCE; generated: made-up pairs a target class; generated_share: their share of a batch, beside its real rows.
+    Of the generator: latent dimensions, steps, rate, steps of the critic before each, weights of the gradient penalty
+    and of what the critic says."""
+
+    hidden: int = Field(ge=1)
+    gate: float
+    classification: Weight
+    generated: int = Field(ge=0)
+    generated_share: float = Field(ge=0, lt=1)
+    latent: int = Field(ge=1)
+    generator_steps: int = Field(ge=0)
+    generator_lr: Positive
+    critic_steps: int = Field(ge=1)
+    penalty: Weight
+    adversarial: Weight
+
+
 class CmmSection(DescentSection):
     """CMM: alpha is a, what the mapped picture counts in the logits beside the picture itself; margin is m."""
 
@@ -187,6 +208,7 @@ class TrainSection(Section):
     cca: CcaSection
     gap: GapSection
     gcrdp: GcrdpSection
+    flexclip: FlexclipSection
     cmm: CmmSection
     scm: ScmSection
     workers: Literal["auto"] | Annotated[int, Field(ge=1)]

@@ -17,7 +17,16 @@ from cache.mixtures import FILES, MixtureRows, write_mixture
 from cache.store import Ledger, LedgerKey, folder_of, make_key, read_ledger, write_ledger
 from stages.items import Items
 from stages.train.episode import TrainEpisode, train_episode
-from stages.train.params import CcaSection, CmmSection, GapSection, GcrdpSection, ScmSection, TrainParams, TrainSection
+from stages.train.params import (
+    CcaSection,
+    CmmSection,
+    FlexclipSection,
+    GapSection,
+    GcrdpSection,
+    ScmSection,
+    TrainParams,
+    TrainSection,
+)
 from tests.conftest import ROOT
 from tests.stages.small_features import place
 
@@ -122,6 +131,11 @@ def gcrdp_section(**changes: Any) -> GcrdpSection:
     return GcrdpSection(**{**shipped()["gcrdp"], "steps": 4, "batch": 8, **changes})
 
 
+def flexclip_section(**changes: Any) -> FlexclipSection:
+    small = {"steps": 4, "batch": 8, "hidden": 5, "latent": 3, "generated": 4, "generator_steps": 2}
+    return FlexclipSection(**{**shipped()["flexclip"], **small, **changes})
+
+
 def cmm_section(**changes: Any) -> CmmSection:
     return CmmSection(**{**shipped()["cmm"], "steps": 4, "batch": 8, **changes})
 
@@ -136,6 +150,7 @@ def section(methods: Sequence[str], **gcrdp: Any) -> TrainSection:
     """The section `train`, made small."""
     cca = {"dims": 6, "ridge": 1.0, "power": 1.0}
     parts = {"gap": gap_section(), "gcrdp": gcrdp_section(**gcrdp), "cmm": cmm_section(), "scm": scm_section()}
+    parts["flexclip"] = flexclip_section()
     return TrainSection(**{**shipped(), "methods": list(methods), "align": cca, "cca": cca, **parts})
 
 

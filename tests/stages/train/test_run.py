@@ -33,7 +33,7 @@ from tests.cache.build import flip_bit, tree
 from tests.conftest import ROOT
 from tests.stages.train import build
 
-TRAINED = ["cca", "gap", "gcrdp", "cmm", "scm"]
+TRAINED = ["cca", "gap", "gcrdp", "flexclip", "cmm", "scm"]
 PART = "part-00000.h5"
 
 
@@ -339,7 +339,7 @@ def test_the_history_is_that_of_the_trained_heads(tmp_path):
     params = build.params(tmp_path, TRAINED)
     stage.run(params)
     table = read_history(params.history).to_pylist()
-    assert {row["method"] for row in table} == {"gap", "gcrdp", "cmm"}
+    assert {row["method"] for row in table} == {"gap", "gcrdp", "flexclip", "cmm"}
     loss = [row for row in table if row["method"] == "gap" and row["name"] == "loss"]
     assert [(row["shots"], row["seed"], row["step"]) for row in loss] == [
         (one.shots, one.seed, step) for one in build.DRAWN for step in range(4)
@@ -381,7 +381,7 @@ def test_tuned_methods_are_left_out_where_their_values_were_chosen_on_the_test_c
     stage.run(params)
     assert [key.about["method"] for key in read_ledger(params.ledger).keys] == ["cca", "scm"]
     assert listener.warnings == [
-        "gap, gcrdp, cmm: left out, their values were tried on classes of flickr8k-core20, parity that are"
+        "gap, gcrdp, flexclip, cmm: left out, their values were tried on classes of flickr8k-core20, parity that are"
         " tested here; use parity"
     ]
 

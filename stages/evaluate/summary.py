@@ -129,7 +129,7 @@ def _told(cell: Cell, values: Float64, drawn: Float64) -> dict[str, Any]:
 
 
 def _difference(cells: Cells, drawn: Mapping[Cell, Float64], a: Cell, b: Cell) -> dict[str, Any]:
-    first, second = np.broadcast_arrays(seed_means(cells[a]), seed_means(cells[b]))
+    first, second = _paired(cells[a], cells[b])
     apart = drawn[a] - drawn[b]
     return {
         "a": label(a[0]),
@@ -139,6 +139,17 @@ def _difference(cells: Cells, drawn: Mapping[Cell, Float64], a: Cell, b: Cell) -
         **_intervals(first - second, apart),
         "p": stats.bootstrap_p(apart),
     }
+
+
+def _paired(a: Sequence[Result], b: Sequence[Result]) -> list[Float64]:
+    """The figures of two cells over the seeds that both have, each (S,); where one depends on no seed it is repeated,
+    where they share none (heads may be lacking) their means stand."""
+    seeds = [{result.task.seed for result in own} for own in (a, b)]
+    if 1 in map(len, seeds):
+        return list(np.broadcast_arrays(seed_means(a), seed_means(b)))
+    if not (both := seeds[0] & seeds[1]):
+        return [seed_means(own).mean(keepdims=True) for own in (a, b)]
+    return [seed_means([result for result in own if result.task.seed in both]) for own in (a, b)]
 
 
 def _intervals(values: Float64, drawn: Float64) -> dict[str, Any]:
@@ -153,13 +164,14 @@ def _bounds(interval: Interval | None) -> list[float] | None:
 
 def _bootstrap(cells: Cells, draws: int) -> dict[Cell, Float64]:
     """The bootstrap draws of each cell's figure, (draws,), all from the same classes and queries."""
-    splits = first_draws(next(iter(cells.values())))
+    by_half = {result.task.episode.half: result for own in cells.values() for result in own}
+    splits = [by_half[half] for half in sorted(by_half)]  # of all cells: one may lack heads
     every = [(query, _class_of(result, row)) for result in splits for row, query in enumerate(result.queries)]
     asked = {query: place for place, query in enumerate(dict.fromkeys(query for query, _ in every))}
     counts = np.bincount([asked[query] for query, _ in every]).astype(np.float64)
     named = {asked[query]: name for query, name in reversed(every)}  # in its first class split
     classes = np.unique([named[place] for place in range(len(asked))], return_inverse=True)[1]
-    sums = np.column_stack([_query_sums(own, asked) for own in cells.values()])
+    sums = np.column_stack([_query_sums(own, asked, len(every)) for own in cells.values()])
     drawn = stats.bootstrap_means(sums, counts, classes, draws, BOOTSTRAP_SEED)
     return dict(zip(cells, drawn.T, strict=True))
 
@@ -169,8 +181,9 @@ def _class_of(result: Result, row: int) -> str:
     return next(name for name in result.task.episode.target_classes if name in result.labels[row])
 
 
-def _query_sums(results: Sequence[Result], asked: Mapping[str, int]) -> Float64:
-    """Each query's average precision, mean over seeds, summed over the class splits that ask it, (Q,).
+def _query_sums(results: Sequence[Result], asked: Mapping[str, int], total: int) -> Float64:
+    """Each query's average precision, mean over seeds, summed over the class splits that ask it, (Q,), and scaled to
+    the `total` of queries over all splits.
 
     Splits that ask fewer queries count as much as others, as in `seed_means`."""
     halves = defaultdict(list)
@@ -180,7 +193,7 @@ def _query_sums(results: Sequence[Result], asked: Mapping[str, int]) -> Float64:
     sums = np.zeros(len(asked))
     for half, own in halves.items():
         rows = [asked[query] for query in own[0].queries]
-        sums[rows] += np.mean([r.ap for r in own], axis=0) * sum(asks.values()) / len(asks) / asks[half]
+        sums[rows] += np.mean([r.ap for r in own], axis=0) * total / len(asks) / asks[half]
     return sums
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from cache.errors import MissingError, UserError
 from cache.files import digest_file, read_json
 from cache.heads import HEAD
 from cache.scores import read_queries, read_scores
-from cache.store import Ledger, folder_of, write_ledger
+from cache.store import Ledger, folder_of, in_part, read_ledger, write_ledger
 from stages.evaluate import run as stage
 from stages.evaluate.params import EvaluateParams, EvaluateSection
 from stages.heads.files import save_head
@@ -91,3 +92,20 @@ def test_missing_episodes_are_named(params):
     params.episodes.unlink()
     with pytest.raises(MissingError, match=r"episodes\.parquet: no such file"):
         stage.run(params)
+
+
+@pytest.mark.parametrize("lost", [{"seed": 0}, {"seed": 1}, {"half": 0}, {"shots": 2}])
+def test_a_ledger_that_lacks_heads_is_scored_as_a_part(params, lost):
+    ledger = read_ledger(params.heads)
+    kept = tuple(
+        key
+        for key in ledger.keys
+        if key.about["method"] != "spoilt" or any(key.about[name] != value for name, value in lost.items())
+    )
+    assert 0 < len(kept) < len(ledger.keys)
+    write_ledger(params.heads, replace(ledger, made_from=in_part("made"), keys=kept))
+    stage.run(params)
+    assert read_json(params.metrics)["made_from"] == "in part: stamp"
+    rows = read_scores(params.scores).to_pylist()
+    assert not [row for row in rows if row["method"] == "spoilt" and all(row[n] == v for n, v in lost.items())]
+    assert [row for row in rows if row["method"] == "raw"]

@@ -10,7 +10,7 @@ import pytest
 
 from stages import stats
 from stages.evaluate.plan import plan_tasks
-from stages.evaluate.summary import _query_sums, label, summarise
+from stages.evaluate.summary import _paired, _query_sums, label, summarise
 from tests.stages.evaluate import build
 
 
@@ -129,7 +129,7 @@ def test_the_bootstrap_resamples_around_the_mean_of_the_class_splits():
     drawn = build.episodes() + build.episodes(1, ["bee", "dog"])
     results = [r for r in results_of(["raw"], drawn, ["target"]) if r.task.episode.shots == 0]
     queries = dict.fromkeys(query for r in results for query in r.queries)
-    sums = _query_sums(results, {query: place for place, query in enumerate(queries)})
+    sums = _query_sums(results, {query: place for place, query in enumerate(queries)}, 20)
     assert [len(r.queries) for r in results] == [12, 8]
     assert sums.sum() / 20 == pytest.approx(np.mean([r.ap.mean() for r in results]))
 
@@ -153,3 +153,25 @@ def test_the_summary_is_json_and_the_same_again(results, metrics):
 def test_what_is_not_the_default_shows_in_the_name():
     assert label(("gcrdp", "default", "inductive", False)) == "gcrdp"
     assert label(("gcrdp", "K=5", "semi", True)) == "gcrdp (K=5, semi, names)"
+
+
+def test_methods_are_compared_over_the_seeds_that_both_have():
+    drawn = build.episodes()
+    both = [r for r in results_of(["raw", "spoilt"], drawn, ["target"]) if r.task.episode.shots == 2]
+    raw, spoilt = ([r for r in both if r.task.contender["method"] == name] for name in ("raw", "spoilt"))
+    seeds = sorted({r.task.seed for r in spoilt})
+    assert len(seeds) > 2
+    lacking = [r for r in spoilt if r.task.seed != seeds[0]]
+    pairs = _paired(spoilt, lacking)
+    assert np.array_equal(pairs[0], pairs[1])
+    assert len(pairs[0]) == len(seeds) - 1
+    assert [len(values) for values in _paired(raw, lacking)] == [len(seeds) - 1] * 2
+
+
+def test_a_contender_that_lacks_a_class_split_keeps_the_mean_of_the_others():
+    drawn = build.episodes() + build.episodes(1, ["bee", "dog"])
+    results = [r for r in results_of(["raw"], drawn, ["target"]) if r.task.episode.half == 1]
+    results += results_of(["spoilt"], drawn, ["target"])
+    metrics = summarise(results, 500)
+    told = next(mean for mean in metrics["means"] if mean["label"] == "raw")
+    assert told["class"][0] <= told["mAP"] <= told["class"][1]

@@ -5,13 +5,14 @@ Measuring needs the research-only photos; `--render` only writes the pages from 
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache.files import write_bytes
+from cache.files import read_json, write_bytes
 from pipeline.commands.options import gather
 from pipeline.console import ConsoleReporter
 from pipeline.wiring import locate, make, require
@@ -22,21 +23,58 @@ RESULTS = ROOT / "docs" / "results"
 TIE = "not distinguishable"
 BEGIN, END = "<!-- results: written by `make tables` -->", "<!-- end of results -->"
 
+
+@dataclass(frozen=True)
+class Block:
+    """One run that the tables quote: what it is of, the overlays that make it, and the row that others must beat."""
+
+    title: str
+    overlays: tuple[str, ...]
+    base: str
+
+
+PHOTOS = "1,539 photographs, `caption_0`, aligned heads: `clip` is the base"
 BLOCKS = {
-    "openmoji": "`openmoji` (1,042 pictures and names, encoder `lite0-minilm`, not aligned: `cca` is the base)",
-    "core20": "`flickr8k-core20` (1,539 photographs, `caption_0`, aligned heads: `clip` is the base)",
-    "core20-masked": "`core20-masked` (the same, with the words of all classes removed from the captions)",
+    "openmoji": Block(
+        "`openmoji` (1,042 pictures and names, encoder `lite0-minilm`, not aligned: `cca` is the base)",
+        ("openmoji", "shipped"),
+        "cca",
+    ),
+    "core20": Block(f"`flickr8k-core20` ({PHOTOS})", ("core20", "shipped"), "clip"),
+    "core20-masked": Block(
+        "`core20-masked` (the same, with the words of all classes removed from the captions)",
+        ("core20-masked", "shipped"),
+        "clip",
+    ),
 }
-BASES = {"openmoji": "cca", "core20": "clip", "core20-masked": "clip"}
+CHECKS = {
+    "openmoji-halves": Block("`openmoji` over 10 random class splits", ("openmoji", "shipped", "halves"), "cca"),
+    "core20-halves": Block(
+        f"`flickr8k-core20` over 10 random class splits ({PHOTOS})", ("core20", "shipped", "halves", "aligned"), "clip"
+    ),
+    "core20-masked-halves": Block(
+        "`core20-masked` over 10 random class splits", ("core20-masked", "shipped", "halves", "aligned"), "clip"
+    ),
+    "core20-placebo": Block(
+        "`flickr8k-core20`, `gcrdp` on random groups of tokens in place of EM's",
+        ("core20", "shipped", "placebo"),
+        "gap",
+    ),
+    "core20-masked-placebo": Block(
+        "`core20-masked`, `gcrdp` on random groups of tokens in place of EM's",
+        ("core20-masked", "shipped", "placebo"),
+        "gap",
+    ),
+}
 STEPS = {"gcrdp": "gap"}  # a method that adds to another one must beat that too
 
 INTRO = """# Results
 
 Made by `make tables`; do not edit. Figures: docs/results/*.parquet and *.json, by `python -m ablations.tables`.
 
-mAP in per cent, mean of both directions, gallery `target`, parity protocol, 5 draws of the supports; only the first
+mAP in per cent, mean of both directions, gallery `target`, parity protocol, 10 draws of the supports; only the first
 caption of an item is used. ± is half the 95 % *support* interval (over draws, one class split); a row without ± depends
-on no draw. The *class* interval (bootstrap over target classes, then queries, 2,000 draws, paired) says what other
+on no draw. The *class* interval (bootstrap over target classes, then queries, 10,000 draws, paired) says what other
 classes would have given, and "who beats whom" rests on it, Holm-corrected at each shot count. Trained heads use the
 values of params.yaml; docs/selection.md has what the source classes of core20 say of them.
 
@@ -46,25 +84,35 @@ the pipeline, no published benchmark.
 """
 
 
-def measure(block: str) -> None:
+def measure(name: str, block: Block) -> None:
     """Run one block at the prompt and keep its scores and metrics under docs/results."""
-    reporter().say(f"-- {block}")
-    setting = gather(overlay=[ROOT / "ablations" / "overlays" / f"{block}.yaml"])
+    reporter().say(f"-- {name}")
+    setting = gather(overlay=[ROOT / "ablations" / "overlays" / f"{overlay}.yaml" for overlay in block.overlays])
     if locate(setting, "extract") is None:
         make(setting, "extract")
     scores = require(setting, "evaluate")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(scores, RESULTS / f"{block}.parquet")
-    shutil.copyfile(scores.with_name("metrics.json"), RESULTS / f"{block}.json")
+    shutil.copyfile(scores, RESULTS / f"{name}.parquet")
+    shutil.copyfile(scores.with_name("metrics.json"), RESULTS / f"{name}.json")
 
 
 def table(metrics: dict[str, Any]) -> str:
     """Methods by shots: mAP with half its support interval."""
+    shots = {row["shots"] for row in metrics["means"]}
+    chance = f"| chance | {' | '.join([_percent(metrics['mAP']['chance'])] * len(shots))} |"
+    return _by_shots(metrics, _cell, [chance])
+
+
+def recalls(metrics: dict[str, Any]) -> str:
+    """Methods by shots: how often the paired item is among the first ten."""
+    return _by_shots(metrics, lambda row: _percent(row["recall@10"]), [])
+
+
+def _by_shots(metrics: dict[str, Any], cell: Callable[[dict[str, Any]], str], first: list[str]) -> str:
     means = metrics["means"]
     shots = sorted({row["shots"] for row in means})
-    cells = {(row["label"], row["shots"]): _cell(row) for row in means}
-    lines = ["| shots | " + " | ".join(map(str, shots)) + " |", "| --- |" + " ---: |" * len(shots)]
-    lines.append(f"| chance | {' | '.join([_percent(metrics['mAP']['chance'])] * len(shots))} |")
+    cells = {(row["label"], row["shots"]): cell(row) for row in means}
+    lines = ["| shots | " + " | ".join(map(str, shots)) + " |", "| --- |" + " ---: |" * len(shots), *first]
     for label in dict.fromkeys(row["label"] for row in means):
         lines.append(f"| {label} | " + " | ".join(cells.get((label, k), "") for k in shots) + " |")
     return "\n".join(lines) + "\n"
@@ -80,12 +128,31 @@ def _cell(row: dict[str, Any]) -> str:
     return _percent(row["mAP"]) + width
 
 
-def differences(metrics: dict[str, Any]) -> str:
-    """Paired differences with both intervals, and the sentence that the class interval allows."""
+def differences(metrics: dict[str, Any], base: str) -> str:
+    """Paired differences with both intervals, and the sentence that the class interval allows: of every row from the
+    base, and of a method from the one it adds to. All other pairs stand in the block's JSON file."""
     head = "| shots | compared | difference | support | class | p (Holm) | so |\n"
-    return f"{head}| ---: | --- | ---: | --- | --- | ---: | --- |\n" + "".join(
-        _difference(row) for row in metrics["differences"]
-    )
+    told = [row for row in metrics["differences"] if _is_told({row["a"], row["b"]}, base)]
+    return f"{head}| ---: | --- | ---: | --- | --- | ---: | --- |\n" + "".join(_difference(row) for row in told)
+
+
+def _is_told(pair: set[str], base: str) -> bool:
+    return base in pair or any(pair == {method, other} for method, other in STEPS.items())
+
+
+def who_beats_whom(metrics: dict[str, Any]) -> str:
+    """At which shot counts the row is ahead of the column, by the Holm-corrected class interval."""
+    labels = list(dict.fromkeys(row["label"] for row in metrics["means"]))
+    ahead: dict[tuple[str, str], list[int]] = {}
+    for row in metrics["differences"]:
+        if verdict(row) != TIE:
+            first, second = (row["a"], row["b"]) if row["difference"] > 0 else (row["b"], row["a"])
+            ahead.setdefault((first, second), []).append(row["shots"])
+    lines = [f"| ahead of | {' | '.join(labels)} |", f"| --- |{' --- |' * len(labels)}"]
+    for first in labels:
+        cells = (" ".join(map(str, sorted(ahead.get((first, second), [])))) for second in labels)
+        lines.append(f"| {first} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _difference(row: dict[str, Any]) -> str:
@@ -138,12 +205,10 @@ def listed(shots: list[int]) -> str:
 
 def render() -> dict[Path, str]:
     """The pages that quote results, with their text as the committed results make it."""
-    blocks = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in BLOCKS}
-    parts = [
-        f"\n## {BLOCKS[name]}\n\n{table(m)}\n{shortfalls(m, BASES[name])}\n{differences(m)}"
-        for name, m in blocks.items()
-    ]
-    short = "".join(f"\n{BLOCKS[name]}:\n\n{table(m)}" for name, m in blocks.items())
+    main = {name: _metrics(name) for name in BLOCKS}
+    parts = [_part(BLOCKS[name], metrics) for name, metrics in main.items()]
+    parts += [_check(block, _metrics(name)) for name, block in CHECKS.items()]
+    short = "".join(f"\n{BLOCKS[name].title}:\n\n{table(metrics)}" for name, metrics in main.items())
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     before, _, rest = readme.partition(BEGIN)
     after = rest.partition(END)[2]
@@ -153,12 +218,35 @@ def render() -> dict[Path, str]:
     }
 
 
+def _metrics(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(RESULTS / f"{name}.json")
+    return found
+
+
+def _part(block: Block, metrics: dict[str, Any]) -> str:
+    """Everything on one of the main blocks."""
+    return (
+        f"\n## {block.title}\n\n{table(metrics)}\n{shortfalls(metrics, block.base)}\n"
+        f"Recall of the paired item among the first ten, in per cent: what a ranking by class alone loses.\n\n"
+        f"{recalls(metrics)}\n"
+        f"Where the row is ahead of the column, at which shots:\n\n{who_beats_whom(metrics)}\n"
+        f"{differences(metrics, block.base)}"
+    )
+
+
+def _check(block: Block, metrics: dict[str, Any]) -> str:
+    """What stands beside the main blocks: figures, and differences from the base."""
+    return f"\n## {block.title}\n\n{table(metrics)}\n{differences(metrics, block.base)}"
+
+
 def main() -> None:
-    """Measure unless --render, then write the pages."""
+    """Measure the blocks named, all of them where none is, unless --render; then write the pages."""
     report_to(ConsoleReporter())
+    every = {**BLOCKS, **CHECKS}
+    asked = [name for name in sys.argv[1:] if not name.startswith("--")] or list(every)
     if "--render" not in sys.argv:
-        for block in BLOCKS:
-            measure(block)
+        for name in asked:
+            measure(name, every[name])
     for path, text in render().items():
         write_bytes(path, text.encode())
 

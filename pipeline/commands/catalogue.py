@@ -42,15 +42,17 @@ def encoders(setting: Setting, as_json: AsJson = False) -> None:  # noqa: ARG001
 
 
 def methods(setting: Setting, as_json: AsJson = False) -> None:
-    """The methods, where each is from, and what it is trained on."""
-    chosen = setting.params.train.methods
+    """The methods: where each is from, what it is trained on, its parameters in params.yaml, what an episode costs."""
+    section = setting.params.train
     rows = [
         {
             "name": m.name,
-            "on": "yes" if m.name in chosen else "no",
+            "on": "yes" if m.name in section.methods else "no",
             "trained on": m.trained_on,
             "source": m.source,
+            "cost": m.cost,
             "about": m.about,
+            "parameters": ", ".join(section.model_dump(by_alias=True).get(m.name, {})),
         }
         for m in METHODS.values()
     ]

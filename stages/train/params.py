@@ -168,7 +168,8 @@ class ScmSection(UnlabelledSection):
 
     covariance and shrinkage of the whitening, 1 being none; name_weight is lambda; tau is the posteriors' temperature;
     cosine is w, the share of the whitened cosine; vote_image and vote_text are b_v and b_t, the shares of the votes in
-    the towers' own spaces, vote_shrinkage of their whitening."""
+    the towers' own spaces, vote_shrinkage of their whitening; all_classes: whether in the gallery `all` source classes
+    are judged, too."""
 
     names: bool
     covariance: Listed[Covariance]
@@ -179,6 +180,7 @@ class ScmSection(UnlabelledSection):
     vote_image: Listed[Fraction]
     vote_text: Listed[Fraction]
     vote_shrinkage: Listed[Fraction]
+    all_classes: bool
 
 
 class SelectionSection(Section):

@@ -63,6 +63,8 @@ def prepare(episode: TrainEpisode) -> Callable[[ScmSection], PosteriorHead]:
             votes = tuple(judge(where, wide, section) for where in _spaces(section))
             if _learns(episode, section):
                 votes = taught(votes, [evidence(vote.space, wide) for vote in votes], episode, section)
+        if not section.all_classes:
+            votes = tuple(_first(vote, len(episode.target)) for vote in votes)
         return PosteriorHead(_about(episode, section, votes), align(wide), votes)
 
     return head
@@ -92,6 +94,11 @@ def taught(
     return tuple(replace(vote, prototypes=own) for vote, own in zip(votes, found, strict=True))
 
 
+def _first(vote: Vote, classes: int) -> Vote:
+    """The vote on the first few classes alone."""
+    return replace(vote, prototypes={m: own[:classes] for m, own in vote.prototypes.items()})
+
+
 def _about(episode: TrainEpisode, section: ScmSection, votes: tuple[Vote, ...]) -> dict[str, Any]:
     return {
         **describe(episode, "scm", posterior.KIND),
@@ -104,10 +111,10 @@ def _about(episode: TrainEpisode, section: ScmSection, votes: tuple[Vote, ...]) 
 
 
 def _judged(episode: TrainEpisode, section: ScmSection) -> dict[str, list[str]]:
-    """The classes that have a prototype: all, or none where there is neither a support nor a name."""
+    """The classes that are judged: all, target classes alone, or none where there is neither a support nor a name."""
     if not section.names and not episode.support.any():
         return {"target": [], "source": []}
-    return {"target": episode.target, "source": episode.source}
+    return {"target": episode.target, "source": episode.source if section.all_classes else []}
 
 
 def _spaces(section: ScmSection) -> tuple[Space, ...]:

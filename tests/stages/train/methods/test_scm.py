@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from cache.episodes import ROLES, Episode
 from cache.errors import MissingError, UserError
+from stages.heads.files import load_head, save_head
 from stages.items import MODALITIES, Items, unit
 from stages.retrieval import average_precision, in_rank_order, rank, score, share_label
 from stages.train.episode import TrainEpisode, space, train_episode
@@ -20,12 +21,14 @@ from stages.train.params import ScmSection
 from tests.stages.train import build
 from tests.stages.train.test_whitening import covariance_by_loop
 
+VOTES = {"vote_image": 0.15, "vote_text": 0.35}
 RAW = {"image": 30, "text": 9}  # more dimensions than rows, and fewer
 SETTINGS = {
     "names alone": {"vote_image": 0.0, "vote_text": 0.0},
     "no names": {"names": False, "vote_image": 0.0, "vote_text": 0.0},
     "votes": {"vote_image": 0.15, "vote_text": 0.35, "covariance": "total"},
     "votes without names": {"names": False, "vote_image": 0.3, "vote_text": 0.7},
+    "target classes alone": {"vote_image": 0.15, "vote_text": 0.35, "all_classes": False},
     "a vote for texts, and cosines": {"vote_image": 0.0, "vote_text": 0.7, "cosine": 0.4, "name_weight": 4.0},
 }
 
@@ -119,7 +122,7 @@ def scores_by_loop(fit: TrainEpisode, given: Items, at: ScmSection, gallery: str
     cosines = place["image"] @ place["text"].T
     if not shots and not at.names:
         return cosines
-    count = len(classes) if gallery == "all" else len(fit.target)
+    count = len(classes) if gallery == "all" and at.all_classes else len(fit.target)
     likely = {m: np.exp(logits[m][:, :count] / at.tau) for m in MODALITIES}
     image, text = (likely[m] / likely[m].sum(axis=1, keepdims=True) for m in MODALITIES)
     return (1 - at.cosine) * image @ text.T + at.cosine * cosines
@@ -201,6 +204,20 @@ def test_threads_change_no_bit():
         with threadpool_limits(limits=count):
             found.append(scm.fit(fitted_on(2, aligned=False), section(**SETTINGS["votes"]), 0).tensors())
     assert all(np.array_equal(found[0][name], found[1][name]) for name in found[0])
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+def test_a_head_of_target_classes_alone_is_the_first_part_of_the_whole_one(shots, tmp_path):
+    whole, part = (scm.fit(fitted_on(shots), section(**VOTES, all_classes=wide), 0) for wide in (True, False))
+    count = len(build.TARGET)
+    assert part.about["classes"] == {"target": build.TARGET, "source": []}
+    for name, values in whole.tensors().items():
+        assert np.array_equal(part.tensors()[name], values[:count] if name.endswith("prototypes") else values)
+    save_head(tmp_path / "head", part)
+    for m in MODALITIES:
+        assert np.array_equal(part.logits(items(), m), whole.logits(items(), m)[:, :count])
+        found, expected = load_head(tmp_path / "head").vectors(items(), m, "all"), whole.vectors(items(), m, "target")
+        assert np.array_equal(found.values, expected.values)
 
 
 # class names

@@ -26,6 +26,32 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Captions:
+    """Every caption of N items, those of an item side by side: pooled (T, d) float32 and pooled_raw (T, D0) float32 or
+    None, as in Items; counts (N,) int64, how many an item has, at least one."""
+
+    pooled: Array
+    pooled_raw: Array | None
+    counts: Rows
+
+    def take(self, rows: Rows) -> Captions:
+        """The captions of some items, in that order."""
+        counts = self.counts[rows]
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        chosen = np.repeat(self._starts[rows], counts) + within
+        raw = None if self.pooled_raw is None else self.pooled_raw[chosen]
+        return Captions(self.pooled[chosen], raw, counts)
+
+    def mean(self, values: Array) -> Array:
+        """The mean over each item's captions of what belongs to them, (T, d) -> (N, d) float32."""
+        return np.asarray(np.add.reduceat(values, self._starts) / self.counts[:, None], dtype=np.float32)
+
+    @property
+    def _starts(self) -> Rows:
+        return np.cumsum(self.counts) - self.counts
+
+
+@dataclass(frozen=True)
 class Items:
     """N pairs that both towers could read, in manifest order.
 
@@ -33,7 +59,8 @@ class Items:
     views[m] (N, K, D_m), weights[m] (N, K) float32 and live[m] (N, K) bool, None where no mixture was asked for.
     names[space]: class name -> (D,) float32, the mean over the templates of the text tower's vectors: `joint` as in
     pooled (of unit vectors where aligned), `raw` as in pooled_raw, where there are such. encoder: its label.
-    keys: what all this was read from ("image", "text", "name" and, with views, "mixtures")."""
+    keys: what all this was read from ("image", "text", "name" and, with views, "mixtures").
+    captions: every caption by itself, None where nobody asked for them."""
 
     ids: list[str]
     labels: list[tuple[str, ...]]
@@ -46,6 +73,7 @@ class Items:
     live: dict[Modality, NDArray[np.bool_]] | None
     names: dict[Space, dict[str, Array]]
     keys: dict[str, str]
+    captions: Captions | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,6 +90,7 @@ class Items:
             views=_taken(self.views, chosen),
             weights=_taken(self.weights, chosen),
             live=None if self.live is None else {m: values[chosen] for m, values in self.live.items()},
+            captions=None if self.captions is None else self.captions.take(chosen),
         )
 
     def rows_of(self, ids: Sequence[str]) -> Rows:
@@ -116,10 +145,13 @@ def unit(values: Array) -> Array:
     return np.asarray(values / np.where(length > 0, length, 1), dtype=np.float32)
 
 
-def load_items(store: Path, manifest: Path, features: Path, mixtures: Path | None, captions: str) -> Items:
+def load_items(
+    store: Path, manifest: Path, features: Path, mixtures: Path | None, captions: str, apart: bool = False
+) -> Items:
     """Read all common items of a dataset: pooled vectors, class names and, given a mixtures ledger, views.
 
-    With captions = `mean` a text's pooled vector is the mean of its captions'. MissingError and DamagedError
+    With captions = `mean` a text's pooled vector is the mean of its captions'. apart: every caption is kept by itself,
+    too, whatever `captions` says. MissingError and DamagedError
     name the file that is wrong and the command that renews it, DamagedError also the first item whose vector is not
     finite; a zero vector is let through, and is unlike everything."""
     pairs, ledger = read_manifest(manifest), read_ledger(features)
@@ -134,6 +166,7 @@ def load_items(store: Path, manifest: Path, features: Path, mixtures: Path | Non
     pooled, raw = {m: _mean_rows(caches[m].pooled(), rows[m]) for m in MODALITIES}, _raw(caches, rows)
     _require_finite(ids, pooled, ledger)
     _require_finite(ids, raw or {}, ledger)
+    told = _captions_apart(caches["text"], ids, ledger) if apart else None
     return Items(
         ids=ids,
         labels=[tuple(known[name]) for name in ids],
@@ -146,6 +179,7 @@ def load_items(store: Path, manifest: Path, features: Path, mixtures: Path | Non
         live=None if mixed is None else {m: np.asarray(mixed[m].live, np.bool_) for m in MODALITIES},
         names=_names(caches["name"], bool(ledger.about["aligned"])),
         keys=_keys(ledger, mixtures),
+        captions=told,
     )
 
 
@@ -165,11 +199,23 @@ def _raw(caches: dict[RowKind, FeatureCache], rows: dict[Modality, list[Rows]]) 
     return kept if len(kept) == len(MODALITIES) else None
 
 
+def _captions_apart(cache: FeatureCache, ids: Sequence[str], ledger: Ledger) -> Captions:
+    rows = caption_rows(cache, ids, "mean")
+    chosen, raw = np.concatenate(rows), cache.pooled_raw()
+    pooled = np.asarray(cache.pooled()[chosen], np.float32)
+    kept = None if raw is None else np.asarray(raw[chosen], np.float32)
+    found = Captions(pooled, kept, np.array([len(own) for own in rows], np.int64))
+    owners = [name for name, own in zip(ids, rows, strict=True) for _ in own]
+    for values in (found.pooled, found.pooled_raw):
+        _require_finite(owners, {} if values is None else {"text": values}, ledger)
+    return found
+
+
 def _require_finite(ids: Sequence[str], values: dict[Modality, Array], ledger: Ledger) -> None:
     for modality, vectors in values.items():
         wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(wrong):
-            key, others = ledger.find(rows=modality).key, len(wrong) - 1
+            key, others = ledger.find(rows=modality).key, len({ids[int(row)] for row in wrong}) - 1
             also = f" (and those of {others} more items)" if others else ""
             raise DamagedError(
                 f"features/{key}: the {modality} vector of '{ids[wrong[0]]}'{also} is not finite;"

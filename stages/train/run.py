@@ -22,7 +22,7 @@ from stages.progress import reporter
 from stages.train import watch
 from stages.train.chosen import Selections, choose_all
 from stages.train.episode import train_episode
-from stages.train.params import TrainParams
+from stages.train.params import ScmSection, TrainParams
 from stages.train.plan import CHOSEN_ON, CHOSEN_PROTOCOL, Features, Job, Row, may_be_scored, plan_jobs, rows_of
 from stages.train.work import Craft, Sources, Task, World, draw_of, read_world, told, work_off
 
@@ -70,7 +70,8 @@ def _admitted(rows: list[Row], dataset: str, episodes: list[Episode]) -> list[Ro
 def _sources(params: TrainParams, rows: list[Row]) -> Sources:
     mixtures = params.mixtures if any(row.method.uses_views for row in rows) else None
     paths = params.store, params.manifest, params.features, mixtures
-    return Sources(*paths, params.captions, params.episodes)
+    apart = any(isinstance(row.section, ScmSection) and row.section.captions == "all" for row in rows)
+    return Sources(*paths, params.captions, params.episodes, apart)
 
 
 def _folder(params: TrainParams, job: Job) -> Path:

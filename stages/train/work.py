@@ -39,6 +39,7 @@ class Sources:
     mixtures: Path | None
     captions: str
     episodes: Path
+    apart: bool  # whether a row learns from each caption by itself
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def draw_of(episode: Episode) -> Draw:
 
 def read_world(sources: Sources) -> World:
     """Read all items and episodes; errors as of load_items and read_episodes."""
-    read = (sources.store, sources.manifest, sources.features, sources.mixtures, sources.captions)
+    read = (sources.store, sources.manifest, sources.features, sources.mixtures, sources.captions, sources.apart)
     episodes = read_episodes(sources.episodes)
     return World(load_items(*read), {draw_of(episode): episode for episode in episodes}, sources)
 

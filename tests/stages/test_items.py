@@ -14,7 +14,7 @@ from cache.features import FeatureCache
 from cache.manifest import read_manifest
 from cache.mixtures import read_mixture
 from cache.store import folder_of, read_ledger
-from stages.items import Items, _names, caption_rows, common_ids, load_items, unit
+from stages.items import Captions, Items, _names, caption_rows, common_ids, load_items, unit
 from stages.train.params import TrainParams
 from tests.stages.small_features import place
 from tests.stages.train import build
@@ -95,6 +95,57 @@ def test_a_mean_text_is_the_mean_of_its_captions(tmp_path):
     assert first.pooled["text"][:, 0].tolist() == [0, 10, 20]
     assert mean.pooled["text"][:, 0].tolist() == [1, 11, 21]
     assert np.array_equal(first.pooled["image"], mean.pooled["image"])
+
+
+def test_captions_are_kept_apart_in_their_order_where_they_are_asked_for(tmp_path):
+    texts = [TEXTS[0], TEXTS[1][:1], TEXTS[2][:2]]
+    here = place(tmp_path, IDS, IMAGES, texts, LABELS, lost=["q"])
+    build.add_names(here.features, here.store, aligned=True)
+    alone, found = (load_items(here.store, here.manifest, here.features, None, "first", apart) for apart in (0, 1))
+    assert alone.captions is None
+    assert found.captions.counts.tolist() == [3, 2]
+    assert found.captions.pooled[:, 0].tolist() == [0, 1, 2, 20, 21]
+    assert found.captions.pooled_raw is None
+    assert (found.keys, found.pooled["text"].tolist()) == (alone.keys, alone.pooled["text"].tolist())
+
+
+def test_a_caption_that_is_no_number_is_named_where_captions_are_kept_apart(tmp_path):
+    texts = [[own.copy() for own in item] for item in TEXTS]
+    texts[1][2][:], texts[1][1][:], texts[2][1][:] = np.nan, np.inf, np.nan
+    here = place(tmp_path, IDS, IMAGES, texts, LABELS)
+    build.add_names(here.features, here.store, aligned=True)
+    load_items(here.store, here.manifest, here.features, None, "first")
+    with pytest.raises(
+        DamagedError, match=r"^features/\w{32}: the text vector of 'q' \(and those of 1 more items\) is"
+    ):
+        load_items(here.store, here.manifest, here.features, None, "first", apart=True)
+
+
+def ragged(raw: bool = True) -> Captions:
+    """Captions of four items; caption c of item i holds 10 i + c, and a hundred more before the joint space."""
+    counts = np.array([2, 1, 3, 1])
+    values = np.array([[10.0 * item + c] for item, own in enumerate(counts) for c in range(own)], np.float32)
+    return Captions(values, values + 100 if raw else None, counts)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_captions_of_some_items_stay_side_by_side(raw):
+    few = ragged(raw).take(np.array([2, 0, 2]))
+    assert few.counts.tolist() == [3, 2, 3]
+    assert few.pooled[:, 0].tolist() == [20, 21, 22, 0, 1, 20, 21, 22]
+    assert (few.pooled_raw is not None) == raw
+    assert not raw or np.array_equal(few.pooled_raw, few.pooled + 100)
+    none = ragged(raw).take(np.array([], np.int64))
+    assert (len(none.pooled), len(none.counts)) == (0, 0)
+
+
+def test_the_mean_of_captions_is_that_of_each_item():
+    assert ragged().mean(ragged().pooled)[:, 0].tolist() == [0.5, 10, 21, 30]
+
+
+def test_taking_items_takes_their_captions(world):
+    items = replace(load(world).take([0, 1, 2, 3]), captions=ragged())
+    assert items.take([3, 0]).captions.pooled[:, 0].tolist() == [30, 0, 1]
 
 
 def test_a_class_name_is_the_mean_of_unit_vectors_over_templates(world):

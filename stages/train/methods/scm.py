@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.errors import MissingError
 from stages.heads import posterior
 from stages.heads.head import Affine, to_sphere
 from stages.heads.posterior import PosteriorHead, Vote, raw_of
-from stages.items import MODALITIES, Array, Items, Modality, Space, unit
+from stages.items import MODALITIES, Array, Captions, Items, Modality, Space, unit
 from stages.train.episode import TrainEpisode, describe, fitted, inductive, name_vectors, require_names, space
 from stages.train.params import Covariance, ScmSection
 from stages.train.threads import one_blas_thread
@@ -28,7 +29,8 @@ Spectra = Mapping[Modality, Spectrum]
 class Evidence:
     """What an episode's rows say in one space: features[m] (N, D_m) unit vectors; names (C, D) the class names as
     texts, zero where one has no vector; members (N, C) bool, which row is of which class, target classes first.
-    middle[m] (D_m,) is what features are centred on; unlabelled[m] (n, D_m) unit vectors of what access lets in."""
+    middle[m] (D_m,) is what features are centred on; unlabelled[m] (n, D_m) unit vectors of what access lets in.
+    captions: every caption of the rows, `pooled` (T, D_text) being unit vectors of the space, None where not read."""
 
     space: Space
     features: dict[Modality, Array]
@@ -36,6 +38,7 @@ class Evidence:
     members: NDArray[np.bool_]
     middle: dict[Modality, Array]
     unlabelled: dict[Modality, Array]
+    captions: Captions | None
 
 
 def fit(episode: TrainEpisode, section: ScmSection, seed: int) -> PosteriorHead:  # noqa: ARG001
@@ -128,12 +131,13 @@ def gather(episode: TrainEpisode, align: Mapping[Modality, Affine], where: Space
     named = name_vectors(items, classes, "raw" if where == "raw" and items.aligned else "joint")
     members = np.array([[name in own for name in classes] for own in items.labels])
     features, more = (_features(own, align, where) for own in (items, episode.unlabelled))
+    told = None if items.captions is None else _captions(items.captions, items.aligned, align, where)
     middle = {m: np.concatenate([x, more[m][: len(more[m]) * wide]]).mean(axis=0) for m, x in features.items()}
     if where == "raw":
-        return Evidence(where, features, unit(named), members, middle, more)
+        return Evidence(where, features, unit(named), members, middle, more, told)
     held = np.linalg.norm(named, axis=1, keepdims=True) > 0
     placed = to_sphere(named, items.aligned, align.get("text")) * held
-    return Evidence(where, features, placed, members, middle, more)
+    return Evidence(where, features, placed, members, middle, more, told)
 
 
 def _features(items: Items, align: Mapping[Modality, Affine], where: Space) -> dict[Modality, Array]:
@@ -141,6 +145,14 @@ def _features(items: Items, align: Mapping[Modality, Affine], where: Space) -> d
     if where == "raw":
         return {m: raw_of(items, m) for m in MODALITIES}
     return {m: to_sphere(items.pooled[m], items.aligned, align.get(m)) for m in MODALITIES}
+
+
+def _captions(captions: Captions, aligned: bool, align: Mapping[Modality, Affine], where: Space) -> Captions:
+    """The same captions as unit vectors (T, D_text) of one space."""
+    if where == "joint":
+        return replace(captions, pooled=to_sphere(captions.pooled, aligned, align.get("text")), pooled_raw=None)
+    own = captions.pooled if captions.pooled_raw is None or not aligned else captions.pooled_raw
+    return replace(captions, pooled=unit(own), pooled_raw=None)
 
 
 def spectra_of(evidence: Evidence, covariance: Covariance) -> Spectra:
@@ -165,11 +177,21 @@ def vote(evidence: Evidence, spectra: Spectra, section: ScmSection, shots: bool)
 
 def known_of(evidence: Evidence, whiten: Mapping[Modality, Affine], section: ScmSection) -> dict[Modality, Array]:
     """What is known of each class, (C, d_m): the prototypes before they have length 1."""
-    examples = {m: evidence.members.T.astype(np.float32) @ unit(whiten[m](evidence.features[m])) for m in MODALITIES}
+    places = {m: unit(whiten[m](evidence.features[m])) for m in MODALITIES}
+    if section.captions == "all":
+        places["text"] = _told(evidence.captions, whiten["text"])
+    examples = {m: evidence.members.T.astype(np.float32) @ places[m] for m in MODALITIES}
     named = section.name_weight * _named(evidence, whiten["text"]) if section.names else np.float32(0)
     if evidence.space == "joint":
         return dict.fromkeys(MODALITIES, named + examples["image"] + examples["text"])
     return {"image": examples["image"], "text": named + examples["text"]}
+
+
+def _told(captions: Captions | None, whiten: Affine) -> Array:
+    """The texts (N, d), each the mean of its captions' whitened unit vectors."""
+    if captions is None:
+        raise MissingError("train.scm.captions is all, and the items lack their captions; load them with apart=True")
+    return captions.mean(unit(whiten(captions.pooled)))
 
 
 def _named(evidence: Evidence, whiten: Affine) -> Array:

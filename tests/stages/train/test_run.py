@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,11 +27,12 @@ from stages.items import load_items
 from stages.train import chosen, work
 from stages.train import run as stage
 from stages.train.episode import train_episode
-from stages.train.methods import METHODS, gap
+from stages.train.methods import METHODS, gap, scm
 from stages.train.params import TrainParams
 from stages.train.plan import Row
 from tests.cache.build import flip_bit, tree
 from tests.conftest import ROOT
+from tests.stages.small_features import place
 from tests.stages.train import build
 
 TRAINED = ["cca", "gap", "gcrdp", "flexclip", "cmm", "scm"]
@@ -87,6 +89,26 @@ def test_every_method_and_episode_gets_a_whole_head(tmp_path, aligned):
         assert shards.folder_digest(folder) == key.digest
         modality: Modality = "text"
         assert len(load_head(folder / HEAD).vectors(items, modality, "all").values) == len(items)
+
+
+def test_a_row_that_learns_from_all_captions_gets_them_and_the_others_none(tmp_path, monkeypatch):
+    params = build.params(tmp_path, ["scm"])
+    shutil.rmtree(params.store)
+    texts = [[own, 2 * other] for own, other in zip(build.tokens(1), build.tokens(5), strict=True)]
+    here = place(tmp_path, build.IDS, build.tokens(0), texts, [list(own) for own in build.LABELS])
+    build.add_names(here.features, here.store, aligned=True)
+    loaded = []
+    monkeypatch.setattr(work, "load_items", lambda *given: loaded.append(load_items(*given)) or loaded[-1])
+    plain, rich = (build.scm_section(vote_image=0.0, vote_text=0.0, captions=told) for told in ("ingest", "all"))
+    for own in (plain, rich):
+        stage.run(replace(params, mixtures=None, section=params.section.model_copy(update={"scm": own})))
+    assert [items.captions is None for items in loaded] == [True, False]
+    (key,) = [key.key for key in read_ledger(params.ledger).of("heads") if key.about["shots"] and not key.about["seed"]]
+    found = load_head(folder_of(params.store, "heads", key) / HEAD).tensors()
+    fit = train_episode(build.episode(2, 0), loaded[1], params.section.align)
+    expected, other = (scm.fit(fit, own, 0).tensors() for own in (rich, plain))
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert not np.array_equal(found["0.text.prototypes"], other["0.text.prototypes"])
 
 
 def test_two_folders_get_the_same_bits(tmp_path):

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from cache.episodes import ROLES, Episode
 from cache.errors import MissingError, UserError
 from stages.heads.files import load_head, save_head
-from stages.items import MODALITIES, Items, unit
+from stages.items import MODALITIES, Captions, Items, Modality, unit
 from stages.retrieval import average_precision, in_rank_order, rank, score, share_label
 from stages.train.episode import TrainEpisode, space, train_episode
 from stages.train.methods import scm
@@ -29,6 +29,7 @@ SETTINGS = {
     "votes": {"vote_image": 0.15, "vote_text": 0.35, "covariance": "total"},
     "votes without names": {"names": False, "vote_image": 0.3, "vote_text": 0.7},
     "target classes alone": {"vote_image": 0.15, "vote_text": 0.35, "all_classes": False},
+    "all captions": {"vote_image": 0.15, "vote_text": 0.35, "captions": "all"},
     "a vote for texts, and cosines": {"vote_image": 0.0, "vote_text": 0.7, "cosine": 0.4, "name_weight": 4.0},
 }
 
@@ -46,7 +47,21 @@ def items(aligned: bool = True) -> Items:
         known,
         pooled_raw=raw if aligned else None,
         names={"joint": build.names(), **({"raw": names} if aligned else {})},
+        captions=captions(known, raw if aligned else None),
     )
+
+
+def captions(given: Items, raw: dict[Modality, np.ndarray] | None, count: int = 0) -> Captions:
+    """One to three captions of every item, or `count`: its text first, then others not far from it."""
+    counts = np.array([count or 1 + place % 3 for place in range(len(given))])
+    first = np.cumsum(counts) - counts
+    spread = 0.8 * (~np.isin(np.arange(counts.sum()), first))[:, None]
+
+    def several(values: np.ndarray) -> np.ndarray:
+        noise = np.random.default_rng(5).standard_normal((counts.sum(), values.shape[1]))
+        return (np.repeat(values, counts, axis=0) + spread * noise).astype(np.float32)
+
+    return Captions(several(given.pooled["text"]), None if raw is None else several(raw["text"]), counts)
 
 
 def fitted_on(shots: int, aligned: bool = True, given: Items | None = None) -> TrainEpisode:
@@ -74,6 +89,20 @@ def features(given: Items, where: str, m: str, align: Any) -> np.ndarray:
     if where == "raw":
         return sphere((given.pooled_raw or given.pooled)[m])
     return sphere(given.pooled[m]) if given.aligned else sphere((given.pooled[m] - align[m].mean) @ align[m].map)
+
+
+def caption_features(given: Items, where: str, align: Any) -> np.ndarray:
+    """The same of every caption (T, d), one item's after the other."""
+    told = given.captions
+    alone = replace(
+        given, pooled={"text": told.pooled}, pooled_raw={"text": told.pooled_raw} if given.aligned else None
+    )
+    return features(alone, where, "text", align)
+
+
+def ends(given: Items) -> list[int]:
+    """Where an item's captions end and the next one's begin."""
+    return np.cumsum(given.captions.counts)[:-1].tolist()
 
 
 def named(given: Items, where: str, classes: list[str], align: Any) -> np.ndarray:
@@ -107,6 +136,9 @@ def scores_by_loop(fit: TrainEpisode, given: Items, at: ScmSection, gallery: str
             white = {m: root(centred[m], members, at.covariance, at.vote_shrinkage) for m in MODALITIES}
         u = {m: sphere((features(given, where, m, align) - mean[m]) @ white[m]) for m in MODALITIES}
         own = {m: sphere(centred[m] @ white[m]) for m in MODALITIES}
+        if at.captions == "all":
+            told = sphere((caption_features(fit.items, where, align) - mean["text"]) @ white["text"])
+            own["text"] = np.stack([rows.mean(axis=0) for rows in np.split(told, ends(fit.items))])
         names = named(given, where, classes, align)
         names = sphere((names - names.mean(axis=0)) @ white["text"]) * at.name_weight * at.names
         for m in MODALITIES:
@@ -178,7 +210,7 @@ def test_without_a_shot_no_picture_judges_in_its_own_tower():
 
 
 @pytest.mark.parametrize("aligned", [True, False])
-@pytest.mark.parametrize("setting", ["votes", "votes without names"])
+@pytest.mark.parametrize("setting", ["votes", "votes without names", "all captions"])
 def test_the_order_of_the_training_rows_changes_nothing(setting, aligned):
     fit, given, at = fitted_on(2, aligned), items(aligned), section(**SETTINGS[setting])
     order = np.random.default_rng(0).permutation(len(fit.items))
@@ -218,6 +250,40 @@ def test_a_head_of_target_classes_alone_is_the_first_part_of_the_whole_one(shots
         assert np.array_equal(part.logits(items(), m), whole.logits(items(), m)[:, :count])
         found, expected = load_head(tmp_path / "head").vectors(items(), m, "all"), whole.vectors(items(), m, "target")
         assert np.array_equal(found.values, expected.values)
+
+
+# captions
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_all_captions_are_the_one_there_is_where_an_item_has_one(aligned):
+    given = items(aligned)
+    alone = replace(given, captions=captions(given, given.pooled_raw, count=1))
+    fit = fitted_on(2, aligned, alone)
+    one, other = (scm.fit(fit, section(**VOTES, captions=told), 0).tensors() for told in ("ingest", "all"))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_captions_move_prototypes_alone(rounds):
+    fit = replace(fitted_on(2), unlabelled=items().take(range(40, 48)))
+    learnt = {"access": "semi-supervised", "rounds": rounds, "unlabelled_weight": 1.0, "unlabelled_tau": 0.1}
+    one, other = (
+        scm.fit(fit, section(**VOTES, **learnt, unlabelled_space=False, captions=told), 0).tensors()
+        for told in ("ingest", "all")
+    )
+    for name, values in one.items():
+        moved = name.endswith("prototypes") and (rounds > 0 or name != "1.image.prototypes")
+        assert np.array_equal(values, other[name]) != moved
+
+
+def test_captions_that_were_not_kept_are_named_with_what_to_do():
+    fit = fitted_on(2, given=replace(items(), captions=None))
+    scm.fit(fit, section(captions="ingest"), 0)
+    with pytest.raises(MissingError) as caught:
+        scm.fit(fit, section(captions="all"), 0)
+    told = "train.scm.captions is all, and the items lack their captions; load them with apart=True"
+    assert str(caught.value) == told
 
 
 # class names

@@ -6,7 +6,7 @@ Retrieval by category compares what two items are (Rasiwasia et al. 2010: semant
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,38 @@ from scipy.special import softmax
 
 from cache.errors import MissingError
 from stages.heads.head import Affine, Step, Vectors, check_encoder, part_of, to_sphere
-from stages.items import MODALITIES, Array, Items, Modality, Space, unit
+from stages.items import MODALITIES, Array, Items, Modality, Rows, Space, unit
 from stages.section import Gallery
 
 KIND = "posterior"
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What the examples nearest to an item say of its class: keys (S, d) float32 unit vectors, those of a class side by
+    side; counts (C,) int64, how many a class has; the weight of it in the logits, and its temperature."""
+
+    keys: Array
+    counts: Rows
+    weight: float
+    tau: float
+
+    def logits(self, places: Array) -> Array:
+        """weight tau log mean_s exp(u s / tau) over the keys s of a class, (N, C) float32, of places u (N, d) of unit
+        length; 0 (ours), as of what is unlike everything, for a class without a key."""
+        held = np.flatnonzero(self.counts)
+        counts, starts = self.counts[held], (np.cumsum(self.counts) - self.counts)[held]
+        near = places @ self.keys.T / np.float32(self.tau)
+        top = np.maximum.reduceat(near, starts, axis=1)
+        mean = np.add.reduceat(np.exp(near - np.repeat(top, counts, axis=1)), starts, axis=1) / counts
+        found = np.zeros((len(places), len(self.counts)), np.float32)
+        found[:, held] = self.weight * self.tau * (top + np.log(mean))
+        return found
+
+    def first(self, classes: int) -> Neighbours:
+        """The same of the first few classes alone."""
+        counts = self.counts[:classes]
+        return replace(self, keys=self.keys[: counts.sum()], counts=counts)
 
 
 @dataclass(frozen=True)
@@ -25,16 +53,34 @@ class Vote:
     """One judgement of an item's class: u = unit((x - mean) W) against prototypes.
 
     whiten[m] maps features of `space`; prototypes[m] (C, d_m) float32 are unit vectors, target classes first;
-    weight[m] is what the vote counts in the logits of modality m."""
+    weight[m] is what the vote counts in the logits of modality m. neighbours[m]: examples that judge beside them."""
 
     space: Space
     whiten: Mapping[Modality, Affine]
     prototypes: Mapping[Modality, Array]
     weight: Mapping[Modality, float]
+    neighbours: Mapping[Modality, Neighbours] = field(default_factory=dict)
 
     def place(self, values: Array, modality: Modality) -> Array:
         """Features (N, D) as whitened unit vectors (N, d_m)."""
         return unit(self.whiten[modality](values))
+
+    def asked(self, modality: Modality) -> bool:
+        """Whether it says anything of items of a modality."""
+        return bool(self.weight[modality]) or modality in self.neighbours
+
+    def logits(self, places: Array, modality: Modality) -> Array:
+        """Its share of the logits (N, C) of items at some places (N, d_m)."""
+        found: Array = self.weight[modality] * (places @ self.prototypes[modality].T)
+        near = self.neighbours.get(modality)
+        return found if near is None else found + near.logits(places)
+
+    def first(self, classes: int) -> Vote:
+        """The vote on the first few classes alone."""
+        prototypes = {m: own[:classes] for m, own in self.prototypes.items()}
+        return replace(
+            self, prototypes=prototypes, neighbours={m: v.first(classes) for m, v in self.neighbours.items()}
+        )
 
 
 @dataclass(frozen=True)
@@ -67,22 +113,22 @@ class PosteriorHead:
         return self._summed(items, modality, self._place(self.votes[0], items, modality))
 
     def tensors(self) -> dict[str, Array]:
-        """`align.<modality>.mean` and `.map`, and of every vote `<number>.<modality>.mean`, `.map`, `.prototypes`."""
+        """`align.<modality>.mean` and `.map`, and of every vote `<number>.<modality>.mean`, `.map`, `.prototypes` and,
+        where neighbours judge, `.keys` and `.counts`."""
         out = {f"align.{m}.{name}": v for m, part in self.align.items() for name, v in vars(part).items()}
         for number, vote in enumerate(self.votes):
             for m in MODALITIES:
                 own = {**vars(vote.whiten[m]), "prototypes": vote.prototypes[m]}
+                if near := vote.neighbours.get(m):
+                    own |= {"keys": near.keys, "counts": near.counts}
                 out |= {f"{number}.{m}.{name}": values for name, values in own.items()}
         return out
 
     def _summed(self, items: Items, modality: Modality, first: Array) -> Array:
         """The same, given the places that the first vote maps to, which are dear."""
-        votes = [(number, vote) for number, vote in enumerate(self.votes) if vote.weight[modality]]
+        votes = [(number, vote) for number, vote in enumerate(self.votes) if vote.asked(modality)]
         places = (self._place(vote, items, modality) if number else first for number, vote in votes)
-        judged = (
-            vote.weight[modality] * (place @ vote.prototypes[modality].T)
-            for (_, vote), place in zip(votes, places, strict=True)
-        )
+        judged = (vote.logits(place, modality) for (_, vote), place in zip(votes, places, strict=True))
         return np.asarray(sum(judged, np.zeros(())), dtype=np.float32)
 
     def _place(self, vote: Vote, items: Items, modality: Modality) -> Array:
@@ -111,7 +157,12 @@ def raw_of(items: Items, modality: Modality) -> Array:
 
 def about_votes(votes: tuple[Vote, ...]) -> list[dict[str, Any]]:
     """What of the votes is no tensor, for a head's `about`."""
-    return [{"space": vote.space, "weight": dict(vote.weight)} for vote in votes]
+    return [{"space": vote.space, "weight": dict(vote.weight), **_about_neighbours(vote)} for vote in votes]
+
+
+def _about_neighbours(vote: Vote) -> dict[str, Any]:
+    told = {m: {"weight": near.weight, "tau": near.tau} for m, near in vote.neighbours.items()}
+    return {"neighbours": told} if told else {}
 
 
 def read(tensors: Mapping[str, Array], about: dict[str, Any]) -> PosteriorHead:
@@ -124,4 +175,9 @@ def read(tensors: Mapping[str, Array], about: dict[str, Any]) -> PosteriorHead:
 def _vote(tensors: Mapping[str, Array], told: Mapping[str, Any]) -> Vote:
     parts = {m: part_of(tensors, f"{m}.") for m in MODALITIES}
     whiten = {m: Affine(part["mean"], part["map"]) for m, part in parts.items()}
-    return Vote(told["space"], whiten, {m: part["prototypes"] for m, part in parts.items()}, told["weight"])
+    near = {m: _neighbours(parts[m], own) for m, own in told.get("neighbours", {}).items()}
+    return Vote(told["space"], whiten, {m: part["prototypes"] for m, part in parts.items()}, told["weight"], near)
+
+
+def _neighbours(part: Mapping[str, Array], told: Mapping[str, float]) -> Neighbours:
+    return Neighbours(part["keys"], np.asarray(part["counts"], np.int64), told["weight"], told["tau"])

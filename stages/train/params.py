@@ -168,8 +168,9 @@ class ScmSection(UnlabelledSection):
 
     covariance and shrinkage of the whitening, 1 being none; name_weight is lambda; tau is the posteriors' temperature;
     cosine is w, the share of the whitened cosine; vote_image and vote_text are b_v and b_t, the shares of the votes in
-    the towers' own spaces, vote_shrinkage of their whitening; captions: what a support's text is, that of ingest or
-    the mean of all its captions' z; all_classes: whether in the gallery `all` source classes are judged, too."""
+    the towers' own spaces, vote_shrinkage of their whitening; vote_neighbours: what the nearest examples there
+    count beside them, neighbours_tau its temperature; captions: what a support's text is, that of ingest or the mean of
+    all its captions' z; all_classes: whether in the gallery `all` source classes are judged, too."""
 
     names: bool
     covariance: Listed[Covariance]
@@ -180,6 +181,8 @@ class ScmSection(UnlabelledSection):
     vote_image: Listed[Fraction]
     vote_text: Listed[Fraction]
     vote_shrinkage: Listed[Fraction]
+    vote_neighbours: Listed[Weight]
+    neighbours_tau: Listed[Positive]
     captions: Literal["ingest", "all"]
     all_classes: bool
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cache.errors import MissingError
 from stages.heads import posterior
 from stages.heads.head import Affine, to_sphere
-from stages.heads.posterior import PosteriorHead, Vote, raw_of
+from stages.heads.posterior import Neighbours, PosteriorHead, Vote, raw_of
 from stages.items import MODALITIES, Array, Captions, Items, Modality, Space, unit
 from stages.train.episode import TrainEpisode, describe, fitted, inductive, name_vectors, require_names, space
 from stages.train.params import Covariance, ScmSection
@@ -58,7 +58,9 @@ def prepare(episode: TrainEpisode) -> Callable[[ScmSection], PosteriorHead]:
             classes = (*episode.target, *episode.source)
             require_names(classes, evidence(where, wide).names, "set train.scm.names to false")
         shots = bool(episode.support.any()) or _learns(episode, section)
-        return vote(evidence(where, wide), spectra(where, wide, section.covariance), section, shots)
+        own = vote(evidence(where, wide), spectra(where, wide, section.covariance), section, shots)
+        near = where == "raw" and section.vote_neighbours > 0 and bool(episode.support.any())
+        return replace(own, neighbours=neighbours_of(evidence(where, wide), own.whiten, section)) if near else own
 
     def head(section: ScmSection) -> PosteriorHead:
         wide = section.unlabelled_space and section.rounds > 0
@@ -67,7 +69,7 @@ def prepare(episode: TrainEpisode) -> Callable[[ScmSection], PosteriorHead]:
             if _learns(episode, section):
                 votes = taught(votes, [evidence(vote.space, wide) for vote in votes], episode, section)
         if not section.all_classes:
-            votes = tuple(_first(vote, len(episode.target)) for vote in votes)
+            votes = tuple(vote.first(len(episode.target)) for vote in votes)
         return PosteriorHead(_about(episode, section, votes), align(wide), votes)
 
     return head
@@ -97,11 +99,6 @@ def taught(
     return tuple(replace(vote, prototypes=own) for vote, own in zip(votes, found, strict=True))
 
 
-def _first(vote: Vote, classes: int) -> Vote:
-    """The vote on the first few classes alone."""
-    return replace(vote, prototypes={m: own[:classes] for m, own in vote.prototypes.items()})
-
-
 def _about(episode: TrainEpisode, section: ScmSection, votes: tuple[Vote, ...]) -> dict[str, Any]:
     return {
         **describe(episode, "scm", posterior.KIND),
@@ -121,7 +118,7 @@ def _judged(episode: TrainEpisode, section: ScmSection) -> dict[str, list[str]]:
 
 
 def _spaces(section: ScmSection) -> tuple[Space, ...]:
-    return ("joint", "raw") if section.vote_image or section.vote_text else ("joint",)
+    return ("joint", "raw") if section.vote_image or section.vote_text or section.vote_neighbours else ("joint",)
 
 
 def gather(episode: TrainEpisode, align: Mapping[Modality, Affine], where: Space, wide: bool) -> Evidence:
@@ -179,7 +176,8 @@ def known_of(evidence: Evidence, whiten: Mapping[Modality, Affine], section: Scm
     """What is known of each class, (C, d_m): the prototypes before they have length 1."""
     places = {m: unit(whiten[m](evidence.features[m])) for m in MODALITIES}
     if section.captions == "all":
-        places["text"] = _told(evidence.captions, whiten["text"])
+        told = _told(evidence)
+        places["text"] = told.mean(unit(whiten["text"](told.pooled)))
     examples = {m: evidence.members.T.astype(np.float32) @ places[m] for m in MODALITIES}
     named = section.name_weight * _named(evidence, whiten["text"]) if section.names else np.float32(0)
     if evidence.space == "joint":
@@ -187,11 +185,27 @@ def known_of(evidence: Evidence, whiten: Mapping[Modality, Affine], section: Scm
     return {"image": examples["image"], "text": named + examples["text"]}
 
 
-def _told(captions: Captions | None, whiten: Affine) -> Array:
-    """The texts (N, d), each the mean of its captions' whitened unit vectors."""
-    if captions is None:
+def _told(evidence: Evidence) -> Captions:
+    if evidence.captions is None:
         raise MissingError("train.scm.captions is all, and the items lack their captions; load them with apart=True")
-    return captions.mean(unit(whiten(captions.pooled)))
+    return evidence.captions
+
+
+def neighbours_of(
+    evidence: Evidence, whiten: Mapping[Modality, Affine], section: ScmSection
+) -> dict[Modality, Neighbours]:
+    """The examples of each class as whitened unit vectors, every caption one of them where captions are `all`. (ours)
+    Self-training does not ask them: who an unlabelled item is of is judged by the prototypes alone."""
+    rows: dict[Modality, tuple[Array, NDArray[np.bool_]]]
+    rows = {m: (evidence.features[m], evidence.members) for m in MODALITIES}
+    if section.captions == "all":
+        told = _told(evidence)
+        rows["text"] = told.pooled, np.repeat(evidence.members, told.counts, axis=0)
+    how = float(section.vote_neighbours), float(section.neighbours_tau)
+    return {
+        m: Neighbours(unit(whiten[m](x))[np.nonzero(members.T)[1]], members.sum(axis=0, dtype=np.int64), *how)
+        for m, (x, members) in rows.items()
+    }
 
 
 def _named(evidence: Evidence, whiten: Affine) -> Array:

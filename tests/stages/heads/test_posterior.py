@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from stages.evaluate.plan import Task
 from stages.evaluate.ranking import evaluate_task, look
 from stages.heads.files import load_head, save_head
 from stages.heads.head import Affine
-from stages.heads.posterior import KIND, PosteriorHead, Vote, about_votes, raw_of
+from stages.heads.posterior import KIND, Neighbours, PosteriorHead, Vote, about_votes, raw_of
 from stages.items import MODALITIES, Items, unit
 from stages.retrieval import score
 from tests.stages.train import build
@@ -153,6 +154,74 @@ def test_a_vote_without_weight_is_not_asked():
     )
     found = replace(one, votes=votes).logits(build.items(), "image")  # which have no vectors of the towers' own
     assert found.shape == (len(build.IDS), COUNT)
+
+
+# neighbours
+
+
+def neighbours(tau: float = 0.3, counts: Sequence[int] = (2, 0, 1, 3, 1, 2)) -> Neighbours:
+    """Examples of six classes in four dimensions, none of the second class."""
+    keys = np.random.default_rng(1).standard_normal((sum(counts), 4)).astype(np.float32)
+    return Neighbours(unit(keys), np.array(counts, np.int64), 0.2, tau)
+
+
+def with_neighbours() -> PosteriorHead:
+    one = head()
+    votes = (one.votes[0], replace(one.votes[1], neighbours={"image": neighbours(), "text": neighbours(0.1)}))
+    return replace(one, votes=votes, about={**one.about, "votes": about_votes(votes)})
+
+
+def near_by_loop(near: Neighbours, place: np.ndarray) -> list[float]:
+    """weight tau log mean_s exp(u s / tau) of one place for every class, in float64."""
+    ends, found = np.cumsum(near.counts), []
+    for end, count in zip(ends, near.counts, strict=True):
+        likely = [np.exp(float(place @ key.astype(float)) / near.tau) for key in near.keys[end - count : end]]
+        found.append(near.weight * near.tau * np.log(np.mean(likely)) if likely else 0.0)
+    return found
+
+
+@pytest.mark.parametrize("tau", [0.02, 0.3, 5.0])
+def test_neighbours_judge_as_the_loop_does(tau):
+    near = neighbours(tau)
+    places = unit(np.random.default_rng(2).standard_normal((9, 4)))
+    found = near.logits(places)
+    assert (found.dtype, found.shape) == (np.float32, (9, 6))
+    for row, place in zip(found, places.astype(float), strict=True):
+        assert row == pytest.approx(near_by_loop(near, place), abs=1e-6)
+
+
+def test_neighbours_at_a_very_low_temperature_are_the_nearest_example_alone():
+    near, places = neighbours(1e-4, (2, 4)), unit(np.random.default_rng(2).standard_normal((9, 4)))
+    cosines = places @ near.keys.T
+    best = np.stack([cosines[:, :2].max(axis=1), cosines[:, 2:].max(axis=1)], axis=1)
+    assert near.logits(places) == pytest.approx(0.2 * best, abs=1e-4)
+
+
+def test_neighbours_of_the_first_classes_say_the_same_of_them():
+    places = unit(np.random.default_rng(2).standard_normal((9, 4)))
+    few = neighbours().first(3)
+    assert len(few.keys) == 3
+    assert np.array_equal(few.logits(places), neighbours().logits(places)[:, :3])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_neighbours_count_beside_the_votes_and_with_a_vote_of_no_weight(share):
+    one, given = with_neighbours(), items()
+    raw = replace(one.votes[1], weight={"image": share, "text": share})
+    one, plain = (replace(one, votes=(one.votes[0], own)) for own in (raw, replace(raw, neighbours={})))
+    added = one.logits(given, "text") - plain.logits(given, "text")
+    place = one.votes[1].place(raw_of(given, "text"), "text")
+    assert added == pytest.approx(one.votes[1].neighbours["text"].logits(place), abs=1e-6)
+
+
+def test_a_head_with_neighbours_read_back_says_the_same(tmp_path):
+    before = with_neighbours()
+    save_head(tmp_path / "head", before)
+    after = load_head(tmp_path / "head")
+    assert after.about == before.about
+    for m in MODALITIES:
+        assert after.votes[1].neighbours[m].counts.dtype == np.int64
+        assert np.array_equal(*(one.vectors(items(), m, "all").values for one in (before, after)))
 
 
 def test_the_towers_own_vectors_are_those_before_the_joint_space_or_all_there_is():

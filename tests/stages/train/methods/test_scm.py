@@ -30,6 +30,8 @@ SETTINGS = {
     "votes without names": {"names": False, "vote_image": 0.3, "vote_text": 0.7},
     "target classes alone": {"vote_image": 0.15, "vote_text": 0.35, "all_classes": False},
     "all captions": {"vote_image": 0.15, "vote_text": 0.35, "captions": "all"},
+    "neighbours": {"vote_neighbours": 0.5, "neighbours_tau": 0.1},
+    "neighbours of all captions": {**VOTES, "vote_neighbours": 0.5, "neighbours_tau": 0.1, "captions": "all"},
     "a vote for texts, and cosines": {"vote_image": 0.0, "vote_text": 0.7, "cosine": 0.4, "name_weight": 4.0},
 }
 
@@ -125,7 +127,7 @@ def scores_by_loop(fit: TrainEpisode, given: Items, at: ScmSection, gallery: str
     members = np.array([[name in own for name in classes] for own in fit.items.labels])
     share = {"image": at.vote_image if shots else 0.0, "text": at.vote_text}
     logits, place = dict.fromkeys(MODALITIES, 0.0), {}
-    for where in ("joint", "raw") if at.vote_image or at.vote_text else ("joint",):
+    for where in ("joint", "raw") if at.vote_image or at.vote_text or at.vote_neighbours else ("joint",):
         known = {m: features(fit.items, where, m, align) for m in MODALITIES}
         mean = {m: known[m].mean(axis=0) for m in MODALITIES}
         centred = {m: known[m] - mean[m] for m in MODALITIES}
@@ -148,6 +150,11 @@ def scores_by_loop(fit: TrainEpisode, given: Items, at: ScmSection, gallery: str
                 total = sum(own[k][members[:, c]].sum(axis=0) for k in of)
                 total = total + names[c] if where == "joint" or m == "text" else total
                 votes.append(u[m] @ (total / max(np.linalg.norm(total), 1e-30)))
+            if where == "raw" and shots and at.vote_neighbours:
+                keys, of = own[m], members
+                if m == "text" and at.captions == "all":
+                    keys, of = told, np.repeat(members, fit.items.captions.counts, axis=0)
+                logits[m] = logits[m] + np.stack([nearness(u[m], keys[of[:, c]], at) for c in range(len(classes))], 1)
             weight = 1 - share[m] if where == "joint" else share[m]
             logits[m] = logits[m] + weight * np.stack(votes, axis=1)
         place = place or u
@@ -158,6 +165,12 @@ def scores_by_loop(fit: TrainEpisode, given: Items, at: ScmSection, gallery: str
     likely = {m: np.exp(logits[m][:, :count] / at.tau) for m in MODALITIES}
     image, text = (likely[m] / likely[m].sum(axis=1, keepdims=True) for m in MODALITIES)
     return (1 - at.cosine) * image @ text.T + at.cosine * cosines
+
+
+def nearness(u: np.ndarray, keys: np.ndarray, at: ScmSection) -> np.ndarray:
+    """What the keys of one class say of places u."""
+    likely = np.exp(u @ keys.T / at.neighbours_tau).mean(axis=1)
+    return at.vote_neighbours * at.neighbours_tau * np.log(likely)
 
 
 def scores(head: Any, given: Items, gallery: str) -> np.ndarray:
@@ -210,7 +223,7 @@ def test_without_a_shot_no_picture_judges_in_its_own_tower():
 
 
 @pytest.mark.parametrize("aligned", [True, False])
-@pytest.mark.parametrize("setting", ["votes", "votes without names", "all captions"])
+@pytest.mark.parametrize("setting", ["votes", "votes without names", "neighbours of all captions"])
 def test_the_order_of_the_training_rows_changes_nothing(setting, aligned):
     fit, given, at = fitted_on(2, aligned), items(aligned), section(**SETTINGS[setting])
     order = np.random.default_rng(0).permutation(len(fit.items))
@@ -240,16 +253,42 @@ def test_threads_change_no_bit():
 
 @pytest.mark.parametrize("shots", [0, 2])
 def test_a_head_of_target_classes_alone_is_the_first_part_of_the_whole_one(shots, tmp_path):
-    whole, part = (scm.fit(fitted_on(shots), section(**VOTES, all_classes=wide), 0) for wide in (True, False))
+    at = {**VOTES, "vote_neighbours": 0.2}
+    whole, part = (scm.fit(fitted_on(shots), section(**at, all_classes=wide), 0) for wide in (True, False))
     count = len(build.TARGET)
     assert part.about["classes"] == {"target": build.TARGET, "source": []}
     for name, values in whole.tensors().items():
-        assert np.array_equal(part.tensors()[name], values[:count] if name.endswith("prototypes") else values)
+        own = part.tensors()[name]
+        assert np.array_equal(own, values[: len(own)])
+        assert len(own) == count or not name.endswith(("prototypes", "counts"))
     save_head(tmp_path / "head", part)
     for m in MODALITIES:
         assert np.array_equal(part.logits(items(), m), whole.logits(items(), m)[:, :count])
         found, expected = load_head(tmp_path / "head").vectors(items(), m, "all"), whole.vectors(items(), m, "target")
         assert np.array_equal(found.values, expected.values)
+
+
+# neighbours
+
+
+@pytest.mark.parametrize("access", ["inductive", "semi-supervised"])
+def test_without_a_support_no_neighbour_judges(access):
+    fit = replace(fitted_on(0), unlabelled=items().take(range(40, 48)))
+    at = {**VOTES, "access": access, "rounds": 2 * (access != "inductive"), "unlabelled_weight": 1.0}
+    with_them, without = (scm.fit(fit, section(**at, vote_neighbours=weight), 0) for weight in (0.3, 0.0))
+    assert with_them.about["votes"] == without.about["votes"]
+    one, other = with_them.tensors(), without.tensors()
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_target_class_without_an_example_leaves_every_score_finite():
+    fit = fitted_on(2)
+    kept = [row for row, own in enumerate(fit.items.labels) if build.TARGET[0] not in own]
+    lacking = replace(fit, items=fit.items.take(kept), support=fit.support[kept])
+    head = scm.fit(lacking, section(**VOTES, vote_neighbours=0.3), 0)
+    assert head.votes[1].neighbours["image"].counts[0] == 0
+    assert np.isfinite(scores(head, items(), "all")).all()
 
 
 # captions

@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 from cache.files import read_json, read_table
 from cache.store import folder_of, read_ledger
 from pipeline.params import leaves
+from stages.naming import row_label
 from stages.stats import support_interval
 
 Row = dict[str, str | int | float | None]
+Contender = tuple[str, str, str, bool, int]  # method, variant, access, names, shots
 Cell = dict[tuple[str, str], dict[int, list[float]]]  # metric and direction -> seed -> a figure a class split
 
 METRICS = ("mAP", "macro-mAP", "P@1", "recall@1", "recall@5", "recall@10")
@@ -98,13 +100,13 @@ def score_rows(path: Path) -> list[Row]:
     """
     table = read_table(path)
     table = table.filter(pc.equal(table["gallery"], main_gallery(table)))
-    found: dict[tuple[str, str, str, int], Cell] = {}
+    found: dict[Contender, Cell] = {}
     for row in table.to_pylist():
-        cell = found.setdefault((row["method"], row["variant"], row["access"], row["shots"]), {})
+        cell = found.setdefault((row["method"], row["variant"], row["access"], row["names"], row["shots"]), {})
         seeds = cell.setdefault((row["metric"], row["direction"]), {})
         seeds.setdefault(row["seed"], []).append(100 * row["value"])
     order = {name: index for index, name in enumerate(dict.fromkeys(["chance", *table["method"].to_pylist()]))}
-    keys = sorted(found, key=lambda k: (k[3], k[2] != "inductive", k[2], order[k[0]], k[1]))
+    keys = sorted(found, key=lambda k: (k[4], k[2] != "inductive", k[2], order[k[0]], k[1]))
     return [_score_row(key, found[key]) for key in keys]
 
 
@@ -114,14 +116,13 @@ def main_gallery(table: Any) -> str:
     return "target" if "target" in names else str(names[0])
 
 
-def _score_row(key: tuple[str, str, str, int], cell: Cell) -> Row:
+def _score_row(key: Contender, cell: Cell) -> Row:
     """One row of the table of scores."""
     values = {name: [float(np.mean(own)) for own in seeds.values()] for name, seeds in cell.items()}
-    method, variant, access, shots = key
-    marks = [variant] * (variant != "default") + [access] * (access != "inductive")
-    name = f"{method} ({', '.join(marks)})" if marks else method
+    method, variant, access, names, shots = key
     main = values["mAP", "mean"]
-    row: Row = {"shots": shots, "method": name, "mAP": float(np.mean(main)), "±": half_width(main)}
+    label = row_label(method, variant, access, names)
+    row: Row = {"shots": shots, "method": label, "mAP": float(np.mean(main)), "±": half_width(main)}
     row |= {label: _mean(values.get(("mAP", way))) for label, way in (("I2T", "i2t"), ("T2I", "t2i"))}
     row |= {metric: _mean(values.get((metric, "mean"))) for metric in METRICS[1:]}
     return row | {"draws": len(main)}

@@ -211,7 +211,7 @@ def _mixture_stamp(setting: Setting) -> str:
 def _train_stamp(setting: Setting) -> str:
     inputs = [_split_stamp(setting), _mixture_stamp(setting) if _uses_views(setting) else None]
     kept = setting.params.train.model_dump(exclude={"workers", "backend"})
-    return digest_of(["train", KINDS_VERSION["heads"], inputs, kept])
+    return digest_of(["train", KINDS_VERSION["heads"], KINDS_VERSION["selections"], inputs, kept])
 
 
 def _uses_views(setting: Setting) -> bool:

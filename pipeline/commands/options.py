@@ -34,8 +34,11 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _access(text: str | None) -> dict[str, Any]:
-    """The access of scm, admitted: who passes it has asked for it."""
-    return {} if text is None else {"train.scm.access": text, "train.admit": [] if text == "inductive" else [text]}
+    """The access of scm, admitted: who passes it has asked for it. What an overlay admits stays where nothing more is
+    asked for."""
+    if text is None:
+        return {}
+    return {"train.scm.access": text} | ({"train.admit": [text]} if text != "inductive" else {})
 
 
 def _flag(name: str, help_: str) -> Any:

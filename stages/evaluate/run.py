@@ -45,7 +45,7 @@ def run(params: EvaluateParams) -> None:
 
 
 def _require_tasks(path: Path, ledger: Ledger, tasks: list[Task]) -> None:
-    if not ledger.keys:
+    if not ledger.of("heads"):
         raise UserError(f"{path}: names no heads; run 'train' again")
     if not any(task.queries for task in tasks):
         raise UserError(

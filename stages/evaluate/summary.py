@@ -17,6 +17,7 @@ from stages import stats
 from stages.evaluate.plan import CONTENDER
 from stages.evaluate.ranking import Result
 from stages.evaluate.tables import chance_means, first_draws
+from stages.naming import row_label
 from stages.retrieval import PAIRED, Float64
 from stages.stats import Interval
 
@@ -59,10 +60,9 @@ def by_cell(results: Iterable[Result]) -> dict[Cell, list[Result]]:
 
 
 def label(contender: Sequence[Any]) -> str:
-    """What a contender is called: its method, and whatever is not the default about it."""
+    """What a contender is called."""
     method, variant, access, names = contender
-    marks = [variant] * (variant != "default") + [access] * (access != "inductive") + ["names"] * bool(names)
-    return f"{method} ({', '.join(marks)})" if marks else str(method)
+    return row_label(str(method), str(variant), str(access), bool(names))
 
 
 def _nested(cells: Cells, figure: Any) -> dict[str, dict[str, float]]:

@@ -54,7 +54,8 @@ def choose_all(params: TrainParams, rows: Sequence[Row], world: World, features:
     failures = work_off(params, world, list(tasks.values()), WORK)
     folders = {place: task.folder for place, task in tasks.items() if shards.is_whole(task.folder)}
     values = {place: read_selection(folder)["values"] for place, folder in folders.items()}
-    return Selections(values, tuple(_key(place, folder) for place, folder in folders.items()), failures)
+    keys = tuple(_key(place, folder, values[place]) for place, folder in folders.items())
+    return Selections(values, keys, failures)
 
 
 def _asks(row: Row) -> bool:
@@ -71,9 +72,9 @@ def _place(row: Row, episode: Episode) -> Place:
     return row.method.name, row.variant, episode.protocol, episode.half, episode.shots
 
 
-def _key(place: Place, folder: Path) -> LedgerKey:
+def _key(place: Place, folder: Path, values: dict[str, Any]) -> LedgerKey:
     about = dict(zip(("method", "variant", "protocol", "half", "shots"), place, strict=True))
-    return LedgerKey("selections", folder.name, shards.folder_digest(folder), about)
+    return LedgerKey("selections", folder.name, shards.folder_digest(folder), {**about, "values": values})
 
 
 def _choose(task: Task, world: World) -> Selection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -152,6 +152,7 @@ def descend(
             figures = objective(data.take(rows), weights)
             descend_once(adam, figures["loss"], step)
             curve += [Step(step, name, float(value.detach())) for name, value in figures.items()]
+    require_finite_weights(trained)
     return {m: Residual(*(_array(tensor) for tensor in pair)) for m, pair in weights.items()}, tuple(curve)
 
 
@@ -161,6 +162,13 @@ def descend_once(adam: torch.optim.Adam, loss: Tensor, step: int) -> None:
     adam.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     adam.step()
+
+
+def require_finite_weights(weights: Iterable[Tensor]) -> None:
+    """UserError where the last step of a training left weights whose squares are no finite numbers: a vector mapped by
+    them has no length to divide by."""
+    if not all(bool(torch.isfinite(tensor.detach().square().sum())) for tensor in weights):
+        raise UserError("train: the weights are no usable numbers after the last step; lower lr of the method")
 
 
 def _require_finite(loss: Tensor, step: int) -> None:

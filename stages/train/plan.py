@@ -122,14 +122,17 @@ Choose = Callable[[Row, Episode], Section | None]  # the section of a row with o
 def plan_jobs(
     rows: Sequence[Row], episodes: Iterable[Episode], features: Features, align: CcaSection, choose: Choose
 ) -> list[Job]:
-    """A job a row and episode, in that order. UsageError if an encoder's towers share no space and a method
-    needs one."""
-    for row in rows:
-        if row.method.needs_aligned and not features.aligned:
-            raise UsageError(refusal(row.method.name, features.encoder))
+    """A job a row and episode, in that order."""
     drawn = list(episodes)
     chosen = ((replace(row, section=choose(row, episode)), episode) for row in rows for episode in drawn)
     return [_job(row, episode, features, align) for row, episode in chosen]
+
+
+def require_space(rows: Iterable[Row], features: Features) -> None:
+    """UsageError if an encoder's towers share no space and a method needs one: before anything is chosen or trained."""
+    for row in rows:
+        if row.method.needs_aligned and not features.aligned:
+            raise UsageError(refusal(row.method.name, features.encoder))
 
 
 def refusal(method: str, encoder: str) -> str:

@@ -23,7 +23,17 @@ from stages.train import watch
 from stages.train.chosen import Selections, choose_all
 from stages.train.episode import train_episode
 from stages.train.params import ScmSection, TrainParams
-from stages.train.plan import CHOSEN_ON, CHOSEN_PROTOCOL, Features, Job, Row, may_be_scored, plan_jobs, rows_of
+from stages.train.plan import (
+    CHOSEN_ON,
+    CHOSEN_PROTOCOL,
+    Features,
+    Job,
+    Row,
+    may_be_scored,
+    plan_jobs,
+    require_space,
+    rows_of,
+)
 from stages.train.work import Craft, Sources, Task, World, draw_of, read_world, told, work_off
 
 WORK = "train"
@@ -40,6 +50,7 @@ def run(params: TrainParams) -> None:
     rows = _admitted(rows_of(params.section), dataset, read_episodes(params.episodes))
     world = read_world(_sources(params, rows))
     features = Features(world.items.aligned, world.items.encoder, world.items.keys, params.captions)
+    require_space(rows, features)
     episodes = list(world.episodes.values())
     selections = choose_all(params, rows, world, features)
     jobs = plan_jobs(rows, episodes, features, params.section.align, selections.settle)
@@ -120,7 +131,10 @@ def _labelled(about: dict[str, Any], table: pa.Table) -> pa.Table:
 def _write_ledger(params: TrainParams, dataset: str, jobs: list[Job], selections: tuple[LedgerKey, ...]) -> None:
     heads = tuple(LedgerKey("heads", job.key, shards.folder_digest(_folder(params, job)), job.about) for job in jobs)
     label = str(read_ledger(params.features).about["label"])
-    origin = f"params.yaml; checked on the source classes of {CHOSEN_ON[0]}, {CHOSEN_PROTOCOL} (docs/selection.md)"
+    origin = f"params.yaml or -S; docs/selection.md: what the source classes of {CHOSEN_ON[0]}, {CHOSEN_PROTOCOL}, say"
+    chosen = dict.fromkeys(str(key.about["method"]) for key in selections)
+    if chosen:
+        origin += f"; of {', '.join(chosen)} chosen on the source classes of each class split"
     about = {"dataset": dataset, "label": label, "values_from": origin}
     write_ledger(params.ledger, Ledger("heads", params.made_from, about, (*heads, *selections)))
 

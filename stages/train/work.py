@@ -18,6 +18,7 @@ from cache.errors import UserError, one_line
 from cache.store import lock
 from stages.crew import Crew, require_seen, work_by_crew
 from stages.items import Items, load_items, require_sound
+from stages.naming import row_label
 from stages.progress import reporter
 from stages.train.params import TrainParams, TrainSection
 from stages.train.plan import Row
@@ -243,8 +244,8 @@ def told(failures: Sequence[Failure]) -> list[str]:
 
 
 def row_name(row: Row) -> str:
-    """A row as the tables call it."""
-    return row.method.name if row.variant == "default" else f"{row.method.name} ({row.variant})"
+    """A row for messages: without the marks that are no part of its name in params.yaml."""
+    return row_label(row.method.name, row.variant, "inductive", False)
 
 
 def _where(name: str, failures: Sequence[Failure]) -> str:

@@ -6,7 +6,15 @@ import torch
 from cache.errors import UserError
 from stages.items import MODALITIES, unit
 from stages.train.episode import space
-from stages.train.loop import draw_batches, identity, one_hot, prepare, residual, train_residuals
+from stages.train.loop import (
+    draw_batches,
+    identity,
+    one_hot,
+    prepare,
+    require_finite_weights,
+    residual,
+    train_residuals,
+)
 from stages.train.methods import gap
 from tests.stages.train import build
 
@@ -130,3 +138,16 @@ def test_a_loss_that_is_no_number_says_what_to_change():
     section = build.gap_section(tau=1e-40)
     with pytest.raises(UserError, match=r"^train: the loss is no finite number at step \d; lower lr or raise tau"):
         train_residuals(data, section, gap.objective(section), 0)
+
+
+def test_weights_that_leave_a_vector_without_a_length_are_refused() -> None:
+    require_finite_weights([torch.full((2, 2), 1e18)])
+    for wrong in (1e36, float("nan"), float("inf")):
+        with pytest.raises(UserError, match=r"no usable numbers after the last step; lower lr of the method$"):
+            require_finite_weights([torch.zeros(2), torch.full((2, 2), wrong)])
+
+
+def test_a_training_that_blows_up_in_its_last_step_is_refused() -> None:
+    section = build.gap_section(lr=1e36, steps=1)
+    with pytest.raises(UserError, match="no usable numbers"):
+        gap.fit(build.fit_on(), section, 0)

@@ -7,7 +7,7 @@ import pytest
 from cache.errors import ParamsError, UsageError
 from stages.train.methods import METHODS, find
 from stages.train.params import TrainSection
-from stages.train.plan import Features, may_be_scored, plan_jobs, rows_of
+from stages.train.plan import Features, may_be_scored, plan_jobs, require_space, rows_of
 from tests.stages.train import build
 
 FEATURES = Features(False, "tiny", {name: name[0] * 32 for name in ("image", "text", "name", "mixtures")}, "first")
@@ -94,7 +94,7 @@ def test_captions_renew_where_they_change_the_texts():
 
 def test_clip_is_refused_before_anything_is_trained():
     with pytest.raises(UsageError, match=r"^method 'clip' needs aligned features and tiny has none; use --method cca$"):
-        jobs_of(["gap", "clip"])
+        require_space(rows_of(build.section(["gap", "clip"])), FEATURES)
 
 
 @pytest.mark.parametrize(

@@ -411,7 +411,7 @@ def test_tuned_methods_are_left_out_where_their_values_were_chosen_on_the_test_c
 def test_the_ledger_says_where_the_values_come_from(tmp_path):
     params = build.params(tmp_path, ["cca"])
     stage.run(params)
-    origin = "params.yaml; checked on the source classes of flickr8k-core20, parity (docs/selection.md)"
+    origin = "params.yaml or -S; docs/selection.md: what the source classes of flickr8k-core20, parity, say"
     assert read_ledger(params.ledger).about["values_from"] == origin
 
 

@@ -249,7 +249,12 @@ def test_one_selection_stands_for_all_seeds_of_a_shot_count(tmp_path):
     stage.run(params)
     ledger = read_ledger(params.ledger)
     place = {"method": "scm", "variant": "default", "protocol": "parity", "half": 0}
-    assert [key.about for key in ledger.of("selections")] == [{**place, "shots": shots} for shots in (0, 2)]
+    told = [key.about for key in ledger.of("selections")]
+    assert [{**about, "values": None} for about in told] == [{**place, "shots": k, "values": None} for k in (0, 2)]
+    assert {about["shots"]: about["values"] for about in told} == {
+        k: v["values"] for k, v in selections(params).items()
+    }
+    assert ledger.about["values_from"].endswith("; of scm chosen on the source classes of each class split")
     assert len(ledger.of("heads")) == len(build.DRAWN)
     assert all(shards.folder_digest(folder_of(params.store, k.kind, k.key)) == k.digest for k in ledger.keys)
 

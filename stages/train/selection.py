@@ -48,13 +48,14 @@ def source_draws(episode: Episode, draws: int, shots: int) -> list[Episode]:
 
     Random halves of these classes play target; supports come from their train halves, queries from their test
     halves. Where a class has fewer train pairs than `shots` that are of it alone, and so on one side of every draw, all
-    draws take as many as the smallest has (ours). ParamsError where there are too few source classes to draw from."""
+    draws take as many as the smallest has, but one at least (ours): what serves shots is never judged without any.
+    ParamsError where the source classes are too few, or have too few pairs, to draw from."""
     halves = {"train": episode.ids["source-train"], "test": episode.ids["source-test"]}
     ids = [name for own in halves.values() for name in own]
     splits = [split for split, own in halves.items() for _ in own]
     labels = [episode.labels[name] for name in ids]
     alone = Counter(episode.labels[name] for name in halves["train"])
-    shots = min([shots, *[alone[name,] for name in {name for own in labels for name in own}]])
+    shots = min([shots, *[max(1, alone[name,]) for name in {name for own in labels for name in own}]])
     try:
         return draw_episodes(ids, labels, splits, protocol="random", halves=draws, shots=[shots], seeds=1)
     except UserError as error:

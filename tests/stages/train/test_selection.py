@@ -129,6 +129,13 @@ def test_items_of_several_classes_are_no_promise_of_supports():
     assert {draw.shots for draw in source_draws(replace(episode, labels=labels), 4, 3)} == {2}
 
 
+def test_a_choice_for_shots_is_never_made_without_any():
+    episode = build.episode(3)
+    labels = {**episode.labels, **{f"bee-{i}": ("bee", "dog") for i in range(build.TRAIN)}}
+    with pytest.raises(ParamsError, match="give every key of the method one value$"):
+        source_draws(replace(episode, labels=labels), 4, 3)
+
+
 def test_a_source_class_that_no_item_bears_changes_nothing():
     episode = build.episode(2)
     assert source_draws(replace(episode, source_classes=[*build.SOURCE, "gnu"]), 3, 2) == source_draws(episode, 3, 2)

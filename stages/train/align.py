@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from threadpoolctl import threadpool_limits
 
 from cache.errors import ParamsError
 from stages.heads.head import Affine
 from stages.items import Array, Modality
 from stages.train.params import CcaSection
+from stages.train.threads import one_blas_thread
 
 Matrix = NDArray[np.float64]
 
@@ -23,7 +23,7 @@ def fit_cca(images: Array, texts: Array, section: CcaSection) -> dict[Modality, 
     their correlation to the given power. min(dims, D_v, D_t) columns. float64 inside, float32 out. One thread, so that
     the numbers do not depend on how many cores there are. ParamsError where a covariance is singular, which a ridge
     mends."""
-    with threadpool_limits(limits=1):
+    with one_blas_thread():
         return _fit(images, texts, section)
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -19,6 +18,7 @@ from stages.heads.linear import Residual
 from stages.items import MODALITIES, Array, Modality
 from stages.train.episode import TrainEpisode
 from stages.train.params import DescentSection, GapSection
+from stages.train.threads import one_blas_thread
 
 Weights = dict[Modality, tuple[Tensor, ...]]  # W, b and, behind a hidden layer, W1, b1 (see Residual)
 
@@ -57,7 +57,6 @@ class Batch:
 Objective = Callable[[Batch, Weights], dict[str, Tensor]]  # every figure to record; `loss` is what falls
 
 
-@threadpool_limits.wrap(limits=1)  # type: ignore[untyped-decorator]
 def prepare(episode: TrainEpisode, align: dict[Modality, Affine], views: bool) -> Batch:
     """All N items of an episode as one batch of unit vectors (see heads.to_sphere) on the CPU, float32, on one
     thread."""
@@ -65,7 +64,8 @@ def prepare(episode: TrainEpisode, align: dict[Modality, Affine], views: bool) -
     mixed = MODALITIES if views else ()
 
     def mapped(values: Array, modality: Modality) -> Tensor:
-        return _tensor(to_sphere(values, items.aligned, align.get(modality)))
+        with one_blas_thread():
+            return _tensor(to_sphere(values, items.aligned, align.get(modality)))
 
     return Batch(
         pooled={m: mapped(items.pooled[m], m) for m in MODALITIES},

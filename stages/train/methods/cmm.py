@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from stages.heads.head import Affine, Head, to_sphere
@@ -15,6 +14,7 @@ from stages.train.episode import TrainEpisode, describe_linear, fitted, name_vec
 from stages.train.loop import Batch, Objective, Weights, classes_of, descend, prepare, residual, zeros
 from stages.train.losses import cross_entropy, triplet
 from stages.train.params import CmmSection
+from stages.train.threads import one_blas_thread
 
 
 def fit(episode: TrainEpisode, section: CmmSection, seed: int) -> Head:
@@ -31,7 +31,6 @@ def fit(episode: TrainEpisode, section: CmmSection, seed: int) -> Head:
     return LinearHead(about, align, weights, curve)
 
 
-@threadpool_limits.wrap(limits=1)  # type: ignore[untyped-decorator]
 def prototypes(episode: TrainEpisode, align: Mapping[Modality, Affine]) -> Tensor:
     """The names of the classes that the rows of an episode have, as unit vectors (C, d) float32 in their sorted order:
     each the mean over the templates, mapped as texts are."""
@@ -39,7 +38,8 @@ def prototypes(episode: TrainEpisode, align: Mapping[Modality, Affine]) -> Tenso
     classes = classes_of(items.labels)
     vectors = name_vectors(items, classes, "joint")
     require_names(classes, vectors, "leave cmm out of train.methods")
-    return torch.tensor(to_sphere(vectors, items.aligned, align.get("text")))
+    with one_blas_thread():
+        return torch.tensor(to_sphere(vectors, items.aligned, align.get("text")))
 
 
 def class_logits(pictures: Tensor, mapped: Tensor, names: Tensor, section: CmmSection) -> Tensor:

@@ -132,7 +132,7 @@ def test_items_of_several_classes_are_no_promise_of_supports():
 def test_a_choice_for_shots_is_never_made_without_any():
     episode = build.episode(3)
     labels = {**episode.labels, **{f"bee-{i}": ("bee", "dog") for i in range(build.TRAIN)}}
-    with pytest.raises(ParamsError, match="give every key of the method one value$"):
+    with pytest.raises(ParamsError, match=r"give every key of the method one value$"):
         source_draws(replace(episode, labels=labels), 4, 3)
 
 

@@ -12,10 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from cache.files import read_json, write_bytes
+from cache.scores import read_scores
 from pipeline.commands.options import gather
 from pipeline.console import ConsoleReporter
 from pipeline.wiring import locate, make, require
+from stages.naming import row_label
 from stages.progress import report_to, reporter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,6 +72,13 @@ CHECKS = {
         "gap",
     ),
 }
+ASIDE = 5  # shots of the table of everything else
+ASIDE_FIGURES = {
+    ("target", "macro-mAP"): "macro-mAP",
+    ("rest", "mAP"): "mAP, `rest`",
+    ("all", "mAP"): "mAP, `all`",
+    **{("target", f"recall@{k}"): f"recall@{k}" for k in (1, 5, 10)},
+}
 STEPS = {"gcrdp": "gap"}  # a method that adds to another one must beat that too
 
 INTRO = """# Results
@@ -106,6 +119,22 @@ def table(metrics: dict[str, Any]) -> str:
 def recalls(metrics: dict[str, Any]) -> str:
     """Methods by shots: how often the paired item is among the first ten."""
     return _by_shots(metrics, lambda row: _percent(row["recall@10"]), [])
+
+
+def others(scores: pa.Table) -> str:
+    """Everything else at ASIDE shots: the mean over classes of mAP, the other galleries, recalls of the paired item."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in scores.filter(pc.field("direction") == "mean").to_pylist():
+        place = row["gallery"], row["metric"]
+        if row["shots"] == ASIDE and place in ASIDE_FIGURES:
+            label = row_label(row["method"], row["variant"], row["access"], row["names"])
+            found.setdefault(place, {}).setdefault(label, []).append(row["value"])
+    labels = dict.fromkeys(label for own in found.values() for label in own)
+    lines = [f"| {ASIDE} shots | {' | '.join(ASIDE_FIGURES.values())} |", "| --- |" + " ---: |" * len(ASIDE_FIGURES)]
+    for label in labels:
+        cells = (found[place].get(label) for place in ASIDE_FIGURES)
+        lines.append(f"| {label} | {' | '.join(_percent(float(np.mean(own))) if own else '' for own in cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _by_shots(metrics: dict[str, Any], cell: Callable[[dict[str, Any]], str], first: list[str]) -> str:
@@ -206,7 +235,7 @@ def listed(shots: list[int]) -> str:
 def render() -> dict[Path, str]:
     """The pages that quote results, with their text as the committed results make it."""
     main = {name: _metrics(name) for name in BLOCKS}
-    parts = [_part(BLOCKS[name], metrics) for name, metrics in main.items()]
+    parts = [_part(BLOCKS[name], metrics, read_scores(RESULTS / f"{name}.parquet")) for name, metrics in main.items()]
     parts += [_check(block, _metrics(name)) for name, block in CHECKS.items()]
     short = "".join(f"\n{BLOCKS[name].title}:\n\n{table(metrics)}" for name, metrics in main.items())
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -223,12 +252,13 @@ def _metrics(name: str) -> dict[str, Any]:
     return found
 
 
-def _part(block: Block, metrics: dict[str, Any]) -> str:
+def _part(block: Block, metrics: dict[str, Any], scores: pa.Table) -> str:
     """Everything on one of the main blocks."""
     return (
         f"\n## {block.title}\n\n{table(metrics)}\n{shortfalls(metrics, block.base)}\n"
         f"Recall of the paired item among the first ten, in per cent: what a ranking by class alone loses.\n\n"
         f"{recalls(metrics)}\n"
+        f"{others(scores)}\n"
         f"Where the row is ahead of the column, at which shots:\n\n{who_beats_whom(metrics)}\n"
         f"{differences(metrics, block.base)}"
     )

@@ -49,9 +49,9 @@ def test_every_method_is_scored_on_every_gallery_and_beats_chance(twice: tuple[P
             cell = found.setdefault(row["method"], {}).setdefault((row["gallery"], row["shots"]), [])
             cell.append(row["value"])
     means = {method: {key: sum(v) / len(v) for key, v in cells.items()} for method, cells in found.items()}
-    assert set(means) == {"chance", "cca", "gap", "gcrdp"}
+    assert set(means) == {"chance", "cca", "gap", "gcrdp", "scm"}
     assert set(means["gcrdp"]) == {(gallery, shots) for gallery in ("target", "rest", "all") for shots in (0, 1)}
-    for method in ("cca", "gap", "gcrdp"):
+    for method in ("cca", "gap", "gcrdp", "scm"):
         assert all(value > means["chance"][key] for key, value in means[method].items())
 
 

@@ -169,7 +169,7 @@ def differences(rows: Rows, order: Sequence[str]) -> Figure:
             if support:
                 axes.plot([100 * v for v in support], [place] * 2, color=ink, linewidth=4.5, alpha=0.45)
             axes.plot([100 * middle], [place], color=ink, marker="o", markersize=5)
-        axes.set_title(f"{a} \N{MINUS SIGN} {b}")
+        axes.set_title(f"{a}\n\N{MINUS SIGN} {b}", fontsize="small")
         axes.set(yticks=range(len(own)), yticklabels=[row[2] for row in own], ylim=(len(own) - 0.4, -0.6))
         axes.grid(axis="x")
         axes.grid(axis="y", visible=False)

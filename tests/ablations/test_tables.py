@@ -5,10 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ablations.tables import BLOCKS, RESULTS, listed, render, shortfalls, verdict
+from ablations.tables import (
+    ASIDE_FIGURES,
+    BLOCKS,
+    CHECKS,
+    RESULTS,
+    listed,
+    others,
+    render,
+    shortfalls,
+    verdict,
+    who_beats_whom,
+)
+from stages.naming import row_label
 
 BLOCK_CLIP = {"core20": 64.0, "core20-masked": 35.5}  # raw CLIP-like vectors, parity: measured before, see the docs
 
@@ -19,15 +32,16 @@ def test_no_page_is_stale(page: Path) -> None:
 
 
 def main_figures(block: str) -> dict[tuple[str, int], float]:
-    """mAP on `target`, mean of both directions and over draws, in per cent, by method and shots."""
+    """mAP on `target`, mean of both directions and over draws, in per cent, by row and shots."""
     found: dict[tuple[str, int], list[float]] = {}
     for row in pq.read_table(RESULTS / f"{block}.parquet").to_pylist():
         if (row["gallery"], row["metric"], row["direction"]) == ("target", "mAP", "mean"):
-            found.setdefault((row["method"], row["shots"]), []).append(100 * row["value"])
+            label = row_label(row["method"], row["variant"], row["access"], row["names"])
+            found.setdefault((label, row["shots"]), []).append(100 * row["value"])
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", [*BLOCKS, *CHECKS])
 def test_tables_and_scores_agree(block: str) -> None:
     text = render()[RESULTS.parent / "results.md"]
     assert not [value for value in main_figures(block).values() if f"{value:.1f}" not in text]
@@ -75,3 +89,46 @@ def test_where_a_method_does_not_beat_its_base_is_said_in_words() -> None:
 
 def test_shot_counts_are_listed_as_one_says_them() -> None:
     assert [listed([1]), listed([5, 0]), listed([0, 1, 3])] == ["1 shot", "0 and 5 shots", "0, 1 and 3 shots"]
+
+
+BARS = {  # what SCM was to reach, by shots; openmoji and the halves: ahead of the base
+    "core20": (0.0, {0: 87.0, 1: 86.5, 3: 89.0, 5: 91.0}),
+    "core20-masked": (0.0, {0: 47.0, 1: 48.5, 3: 54.5, 5: 58.0}),
+    "openmoji": (1.0, {1: 8.0, 3: 12.0, 5: 13.0}),
+    "core20-halves": (1.0, {0: 16.0, 1: 18.0, 5: 22.0}),
+}
+
+
+@pytest.mark.parametrize("block", BARS)
+def test_scm_stands_where_it_was_to_stand(block: str) -> None:
+    over, bars = BARS[block]
+    figures, base = main_figures(block), {**BLOCKS, **CHECKS}[block].base
+    for shots, bar in bars.items():
+        assert figures["scm (names)", shots] - over * figures[base, shots] >= bar
+
+
+def test_gcrdp_adds_to_its_base_on_core20_and_part_of_it_is_no_mixture() -> None:
+    own, placebo = main_figures("core20"), main_figures("core20-placebo")
+    for shots in (1, 3, 5):
+        gain = own["gcrdp", shots] - own["gap", shots]
+        assert gain >= 1.0
+        assert 0 < placebo["gcrdp", shots] - placebo["gap", shots] < gain
+
+
+def test_everything_else_stands_beside_map() -> None:
+    row = {"method": "gap", "variant": "default", "access": "inductive", "names": False, "direction": "mean"}
+    values = {place: i / 100 for i, place in enumerate(ASIDE_FIGURES, 1)}
+    rows = [
+        {**row, "gallery": g, "metric": m, "shots": k, "value": v * k} for (g, m), v in values.items() for k in (1, 5)
+    ]
+    *_, last = others(pa.Table.from_pylist(rows)).splitlines()
+    assert last == "| gap | 5.0 | 10.0 | 15.0 | 20.0 | 25.0 | 30.0 |"
+
+
+def test_who_beats_whom_counts_shots() -> None:
+    metrics = compared(("gap", "clip", 1, 0.1, 0.01), ("gap", "clip", 3, 0.1, 0.2), ("clip", "gcrdp", 5, -0.1, 0.01))
+    assert who_beats_whom(metrics).splitlines()[2:] == [
+        "| clip |  |  |  |",
+        "| gap | 1 |  |  |",
+        "| gcrdp | 5 |  |  |",
+    ]

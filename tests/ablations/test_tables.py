@@ -13,7 +13,9 @@ from ablations.tables import (
     ASIDE_FIGURES,
     BLOCKS,
     CHECKS,
+    OURS,
     RESULTS,
+    ahead_of_all,
     listed,
     others,
     render,
@@ -123,6 +125,16 @@ def test_everything_else_stands_beside_map() -> None:
     ]
     *_, last = others(pa.Table.from_pylist(rows)).splitlines()
     assert last == "| gap | 5.0 | 10.0 | 15.0 | 20.0 | 25.0 | 30.0 |"
+
+
+def test_ahead_of_all_is_ahead_of_each() -> None:
+    labels = ("clip", "gap", OURS, "scm (nameless)")
+    means = [{"label": label, "method": label.split()[0]} for label in labels]
+    rows = [(OURS, "clip", 0, 0.1, 0.01), ("gap", OURS, 0, -0.1, 0.01), (OURS, "clip", 1, 0.1, 0.01)]
+    rows += [(OURS, "gap", 1, 0.1, 0.2), (OURS, "clip", 3, -0.1, 0.01), (OURS, "gap", 3, 0.1, 0.01)]
+    found = {"means": means, "differences": compared(*rows)["differences"]}
+    assert "method at 0 shots, by" in ahead_of_all(found)
+    assert "method at no shot count, by" in ahead_of_all({"means": means, "differences": []})
 
 
 def test_who_beats_whom_counts_shots() -> None:

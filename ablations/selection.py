@@ -146,9 +146,9 @@ page is the check on source classes alone. Where it says that a shipped value is
 **What it cannot say.** The draws share their {classes} classes, so an interval over draws is narrower than other
 classes would make it; and the best of several values is best in part by luck. Keys that are not listed (`tau`, `batch`,
 `support_share`, `positives`, `contrast`, those of `mixture`) were not searched. `train.align`, which only encoders with
-two spaces use, has the values of `cca`; nothing here measures it. The values of `cmm` and `flexclip` were tried on the same
-source classes, and their figures were not kept. Those of `scm` that list several are chosen anew on every class split, and
-the store has the figures (docs/decisions/0010); its `cosine` is decision 0011.
+two spaces use, has the values of `cca`; nothing here measures it. The values of `cmm` and `flexclip` were tried on the
+same source classes, and their figures were not kept. Those of `scm` that list several are chosen anew on every class
+split, and the store has the figures (docs/decisions/0010); its `cosine` is decision 0011.
 """
 
 

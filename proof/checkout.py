@@ -23,6 +23,7 @@ TINY = {
     "split.seeds": 2,
     "train.gap.steps": 4,
     "train.gcrdp.steps": 4,
+    "train.selection.draws": 1,
     "train.align.dims": 8,
     "train.cca.dims": 8,
     "evaluate.draws": 100,

@@ -103,6 +103,7 @@ def _by_loky(crew: Crew, work: Work[Task, Done], tasks: list[Task]) -> Iterator[
     """What is finished, as it comes."""
     lanes = lanes_of(crew.device, crew.workers)
     warnings.filterwarnings("ignore", r"\d+ tasks (which|have)", UserWarning)  # that a run which stops drops its rest
+    warnings.filterwarnings("ignore", "A worker stopped while", UserWarning)  # one that has grown is replaced: no loss
     with joblib.parallel_config(backend="loky", initializer=begin_worker, initargs=(os.getpid(),)):
         parallel = joblib.Parallel(n_jobs=crew.workers, return_as="generator_unordered", batch_size=1)
         yield from parallel(joblib.delayed(do_one)(work, task, lanes) for task in tasks)

@@ -14,6 +14,7 @@ SMALL = [
     *("-S", "ingest.max_per_class=40"),
     *("-S", "train.gap.steps=10"),
     *("-S", "train.gcrdp.steps=10"),
+    *("-S", "train.selection.draws=2"),
     *("--shots", "0,1"),
     *("--seeds", "2"),
 ]

@@ -88,6 +88,11 @@ def _direction(items: Items, modality: Modality) -> Array:
     return unit(items.pooled[modality]) if items.aligned else items.pooled[modality]
 
 
+def members_of(labels: Sequence[tuple[str, ...]], classes: Sequence[str]) -> NDArray[np.bool_]:
+    """(N, C) bool: which row is of which class."""
+    return np.array([[name in own for name in classes] for own in labels])
+
+
 def name_vectors(items: Items, classes: Sequence[str], where: Space) -> Array:
     """The names of C classes as texts, (C, D) float32, as Items.names has them; zero where a name has no vector."""
     known = items.names.get(where, {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from cache.errors import UserError
 from stages.heads.head import Affine, Step, to_sphere
 from stages.heads.linear import Residual
 from stages.items import MODALITIES, Array, Modality
-from stages.train.episode import TrainEpisode
+from stages.train.episode import TrainEpisode, members_of, name_vectors, require_names
 from stages.train.params import DescentSection, GapSection
 from stages.train.threads import one_blas_thread
 
@@ -89,15 +89,31 @@ def classes_of(labels: list[tuple[str, ...]]) -> list[str]:
 
 def one_hot(labels: list[tuple[str, ...]]) -> Tensor:
     """(N, C) bool, C the sorted classes that occur."""
-    classes = classes_of(labels)
-    return torch.tensor([[name in own for name in classes] for own in labels])
+    return torch.tensor(members_of(labels, classes_of(labels)))
+
+
+def mapped_names(
+    episode: TrainEpisode, classes: Sequence[str], align: Mapping[Modality, Affine], method: str
+) -> Tensor:
+    """The names of some classes as unit vectors (C, d) float32, each the mean over the templates, mapped as texts are.
+
+    UserError for a class whose name has no vector."""
+    vectors = name_vectors(episode.items, classes, "joint")
+    require_names(classes, vectors, f"leave {method} out of train.methods")
+    with one_blas_thread():
+        return torch.tensor(to_sphere(vectors, episode.items.aligned, align.get("text")))
 
 
 def residual(values: Tensor, weight: Tensor, bias: Tensor, *hidden: Tensor) -> Tensor:
-    """norm(x + xW + b), or with a hidden layer (W1, b1) norm(x + relu(x W1 + b1) W + b): values (..., d); the rest as
-    in heads.Residual."""
+    """norm(x + xW + b), or with a hidden layer (W1, b1) norm(x + relu(x W1 + b1) W + b): see projected."""
+    return normalize(projected(values, weight, bias, *hidden), dim=-1)
+
+
+def projected(values: Tensor, weight: Tensor, bias: Tensor, *hidden: Tensor) -> Tensor:
+    """x + xW + b, or with a hidden layer (W1, b1) x + relu(x W1 + b1) W + b: values (..., d); the rest as in
+    heads.Residual."""
     inner = torch.relu(values @ hidden[0] + hidden[1]) if hidden else values
-    return normalize(values + inner @ weight + bias, dim=-1)
+    return values + inner @ weight + bias
 
 
 def draw_batches(support: Tensor, section: DescentSection, seed: int) -> Iterator[Tensor]:
@@ -153,7 +169,7 @@ def descend(
             descend_once(adam, figures["loss"], step)
             curve += [Step(step, name, float(value.detach())) for name, value in figures.items()]
     require_finite_weights(trained)
-    return {m: Residual(*(_array(tensor) for tensor in pair)) for m, pair in weights.items()}, tuple(curve)
+    return {m: Residual(*(array_of(tensor) for tensor in pair)) for m, pair in weights.items()}, tuple(curve)
 
 
 def descend_once(adam: torch.optim.Adam, loss: Tensor, step: int) -> None:
@@ -181,7 +197,8 @@ def zeros(*shape: int) -> Tensor:
     return torch.zeros(*shape, requires_grad=True)
 
 
-def _array(tensor: Tensor) -> Array:
+def array_of(tensor: Tensor) -> Array:
+    """A trained tensor as a head holds it."""
     return np.array(tensor.detach().numpy())
 
 

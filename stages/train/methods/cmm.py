@@ -7,14 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from stages.heads.head import Affine, Head, to_sphere
+from stages.heads.head import Affine, Head
 from stages.heads.linear import LinearHead
 from stages.items import Modality
-from stages.train.episode import TrainEpisode, describe_linear, fitted, name_vectors, require_names, space
-from stages.train.loop import Batch, Objective, Weights, classes_of, descend, prepare, residual, zeros
+from stages.train.episode import TrainEpisode, describe_linear, fitted, space
+from stages.train.loop import Batch, Objective, Weights, classes_of, descend, mapped_names, prepare, residual, zeros
 from stages.train.losses import cross_entropy, triplet
 from stages.train.params import CmmSection
-from stages.train.threads import one_blas_thread
 
 
 def fit(episode: TrainEpisode, section: CmmSection, seed: int) -> Head:
@@ -32,14 +31,8 @@ def fit(episode: TrainEpisode, section: CmmSection, seed: int) -> Head:
 
 
 def prototypes(episode: TrainEpisode, align: Mapping[Modality, Affine]) -> Tensor:
-    """The names of the classes that the rows of an episode have, as unit vectors (C, d) float32 in their sorted order:
-    each the mean over the templates, mapped as texts are."""
-    items = episode.items
-    classes = classes_of(items.labels)
-    vectors = name_vectors(items, classes, "joint")
-    require_names(classes, vectors, "leave cmm out of train.methods")
-    with one_blas_thread():
-        return torch.tensor(to_sphere(vectors, items.aligned, align.get("text")))
+    """The names of the classes that the rows of an episode have, (C, d) in their sorted order: see mapped_names."""
+    return mapped_names(episode, classes_of(episode.items.labels), align, "cmm")
 
 
 def class_logits(pictures: Tensor, mapped: Tensor, names: Tensor, section: CmmSection) -> Tensor:

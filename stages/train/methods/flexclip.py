@@ -7,22 +7,30 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from stages.heads import gated
 from stages.heads.gated import Gate, GatedHead
-from stages.heads.head import Affine, Head, Step, to_sphere
+from stages.heads.head import Affine, Head, Step
 from stages.heads.linear import Residual
-from stages.items import MODALITIES, Array, Modality
-from stages.train.episode import TrainEpisode, describe, fitted, name_vectors, require_names, space
+from stages.items import MODALITIES, Modality
+from stages.train.episode import TrainEpisode, describe, fitted, members_of, space
 from stages.train.generator import Generated, generate, train_generators
-from stages.train.loop import Batch, descend_once, draw_batches, one_thread, prepare, zeros
+from stages.train.loop import (
+    Batch,
+    array_of,
+    descend_once,
+    draw_batches,
+    mapped_names,
+    one_thread,
+    prepare,
+    projected,
+    zeros,
+)
 from stages.train.losses import contrast_pairs, cross_entropy
 from stages.train.params import FlexclipSection
-from stages.train.threads import one_blas_thread
 
 
 class Blend(NamedTuple):
@@ -37,9 +45,8 @@ class Blend(NamedTuple):
 
     def share(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """P(f) and g of vectors f (B, d), each (B, d)."""
-        inner = torch.relu(values @ self.hidden_weight + self.hidden_bias)
-        projected = values + inner @ self.weight + self.bias
-        return projected, torch.sigmoid(torch.cat([values, projected], dim=1) @ self.gate_weight + self.gate_bias)
+        moved = projected(values, self.weight, self.bias, self.hidden_weight, self.hidden_bias)
+        return moved, torch.sigmoid(torch.cat([values, moved], dim=1) @ self.gate_weight + self.gate_bias)
 
 
 Blends = dict[Modality, Blend]
@@ -60,18 +67,13 @@ def fit(episode: TrainEpisode, section: FlexclipSection, seed: int) -> Head:
 
 
 def class_names(episode: TrainEpisode, align: Mapping[Modality, Affine]) -> Tensor:
-    """The names of all classes as unit vectors (C, d) float32, target classes first, mapped as texts are."""
-    classes = [*episode.target, *episode.source]
-    vectors = name_vectors(episode.items, classes, "joint")
-    require_names(classes, vectors, "leave flexclip out of train.methods")
-    with one_blas_thread():
-        return torch.tensor(to_sphere(vectors, episode.items.aligned, align.get("text")))
+    """The names of all classes, (C, d) float32, target classes first: see mapped_names."""
+    return mapped_names(episode, [*episode.target, *episode.source], align, "flexclip")
 
 
 def members(episode: TrainEpisode) -> Tensor:
     """(N, C) bool: which item is of which class, target classes first, also of classes that no item is of."""
-    classes = [*episode.target, *episode.source]
-    return torch.tensor([[name in own for name in classes] for own in episode.items.labels])
+    return torch.tensor(members_of(episode.items.labels, [*episode.target, *episode.source]))
 
 
 def conditions(classes: Tensor, names: Tensor) -> Tensor:
@@ -113,8 +115,8 @@ def start(width: int, section: FlexclipSection, generator: torch.Generator) -> B
 
 def blended(values: Tensor, blend: Blend) -> tuple[Tensor, Tensor]:
     """h = norm(g P(f) + (1 - g) f) of unit vectors f (B, d), and the mean of g."""
-    projected, share = blend.share(values)
-    return normalize(share * projected + (1 - share) * values, dim=1), share.mean()
+    moved, share = blend.share(values)
+    return normalize(share * moved + (1 - share) * values, dim=1), share.mean()
 
 
 def terms(batch: Batch, blends: Blends, classifier: Tensor, section: FlexclipSection) -> dict[str, Tensor]:
@@ -153,9 +155,5 @@ def train_blends(
 
 def as_gate(blend: Blend) -> Gate:
     """The trained tensors as a head holds them."""
-    hidden_weight, hidden_bias, weight, bias, *gate = (_array(part) for part in blend)
+    hidden_weight, hidden_bias, weight, bias, *gate = (array_of(part) for part in blend)
     return Gate(Residual(weight, bias, hidden_weight, hidden_bias), *gate)
-
-
-def _array(tensor: Tensor) -> Array:
-    return np.array(tensor.detach().numpy())

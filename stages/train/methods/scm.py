@@ -16,7 +16,16 @@ from stages.heads import posterior
 from stages.heads.head import Affine, to_sphere
 from stages.heads.posterior import Neighbours, PosteriorHead, Vote, raw_of
 from stages.items import MODALITIES, Array, Captions, Items, Modality, Space, unit
-from stages.train.episode import TrainEpisode, describe, fitted, inductive, name_vectors, require_names, space
+from stages.train.episode import (
+    TrainEpisode,
+    describe,
+    fitted,
+    inductive,
+    members_of,
+    name_vectors,
+    require_names,
+    space,
+)
 from stages.train.params import Covariance, ScmSection
 from stages.train.threads import one_blas_thread
 from stages.train.unlabelled import Judge, refine
@@ -126,7 +135,7 @@ def gather(episode: TrainEpisode, align: Mapping[Modality, Affine], where: Space
     items = episode.items
     classes = [*episode.target, *episode.source]
     named = name_vectors(items, classes, "raw" if where == "raw" and items.aligned else "joint")
-    members = np.array([[name in own for name in classes] for own in items.labels])
+    members = members_of(items.labels, classes)
     features, more = (_features(own, align, where) for own in (items, episode.unlabelled))
     told = None if items.captions is None else _captions(items.captions, items.aligned, align, where)
     middle = {m: np.concatenate([x, more[m][: len(more[m]) * wide]]).mean(axis=0) for m, x in features.items()}

@@ -18,8 +18,8 @@ from stages.evaluate.plan import Task
 from stages.evaluate.ranking import Seen, evaluate_task
 from stages.heads.head import Vectors
 from stages.items import MODALITIES, Modality, unit
-from stages.mixture.threads import side_by_side
 from stages.section import Gallery
+from stages.threads import side_by_side
 
 FACTORS = (1, 2, 4)
 REPEATS = 3

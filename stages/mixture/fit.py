@@ -12,8 +12,8 @@ from stages.batches import Rows, plan_shares
 from stages.em import Mixture, fit_mixture, shuffle_responsibilities, views_of
 from stages.mixture.params import MixtureSection
 from stages.mixture.source import Source, read_tokens
-from stages.mixture.threads import side_by_side
 from stages.progress import reporter
+from stages.threads import side_by_side
 
 
 def fit_items(source: Source, ids: list[str], section: MixtureSection, components: int) -> MixtureRows:

@@ -9,8 +9,8 @@ from scipy import linalg
 from cache.errors import ParamsError
 from stages.heads.head import Affine
 from stages.items import Array, Modality
+from stages.threads import one_blas_thread
 from stages.train.params import CcaSection
-from stages.train.threads import one_blas_thread
 
 Matrix = NDArray[np.float64]
 

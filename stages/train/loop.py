@@ -16,9 +16,9 @@ from cache.errors import UserError
 from stages.heads.head import Affine, Step, to_sphere
 from stages.heads.linear import Residual
 from stages.items import MODALITIES, Array, Modality
+from stages.threads import one_blas_thread
 from stages.train.episode import TrainEpisode, members_of, name_vectors, require_names
 from stages.train.params import DescentSection, GapSection
-from stages.train.threads import one_blas_thread
 
 Weights = dict[Modality, tuple[Tensor, ...]]  # W, b and, behind a hidden layer, W1, b1 (see Residual)
 

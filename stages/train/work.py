@@ -20,9 +20,9 @@ from stages.crew import Crew, require_seen, work_by_crew
 from stages.items import Items, load_items, require_sound
 from stages.naming import row_label
 from stages.progress import reporter
+from stages.threads import one_blas_thread
 from stages.train.params import TrainParams, TrainSection
 from stages.train.plan import Row
-from stages.train.threads import one_blas_thread
 
 ROUND = 128  # folders locked and begun at a time; each lock is an open file
 WORTH = 5.0  # seconds of work left for each worker, from which `auto` starts a crew: torch alone takes 3 to import

@@ -16,6 +16,7 @@ from stages.heads import posterior
 from stages.heads.head import Affine, to_sphere
 from stages.heads.posterior import Neighbours, PosteriorHead, Vote, raw_of
 from stages.items import MODALITIES, Array, Captions, Items, Modality, Space, unit
+from stages.threads import one_blas_thread
 from stages.train.episode import (
     TrainEpisode,
     describe,
@@ -27,7 +28,6 @@ from stages.train.episode import (
     space,
 )
 from stages.train.params import Covariance, ScmSection
-from stages.train.threads import one_blas_thread
 from stages.train.unlabelled import Judge, refine
 from stages.train.whitening import Spectrum, spectrum
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stages.mixture.threads import side_by_side
+from stages.threads import side_by_side
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from cache.features import Modality as Modality  # given on: stage two knows ite
 from cache.manifest import Manifest, read_manifest
 from cache.mixtures import MixtureRows, read_mixture
 from cache.store import Ledger, folder_of, read_ledger
+from stages.tokens import Tokens, open_tokens
 
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
 KINDS: tuple[RowKind, ...] = (*MODALITIES, "name")
@@ -60,7 +61,7 @@ class Items:
     names[space]: class name -> (D,) float32, the mean over the templates of the text tower's vectors: `joint` as in
     pooled (of unit vectors where aligned), `raw` as in pooled_raw, where there are such. encoder: its label.
     keys: what all this was read from ("image", "text", "name" and, with views, "mixtures").
-    captions: every caption by itself, None where nobody asked for them."""
+    captions: every caption by itself, None where nobody asked for them. tokens[m]: those of the N items, or None."""
 
     ids: list[str]
     labels: list[tuple[str, ...]]
@@ -74,6 +75,7 @@ class Items:
     names: dict[Space, dict[str, Array]]
     keys: dict[str, str]
     captions: Captions | None = None
+    tokens: dict[Modality, Tokens] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,6 +93,7 @@ class Items:
             weights=_taken(self.weights, chosen),
             live=None if self.live is None else {m: values[chosen] for m, values in self.live.items()},
             captions=None if self.captions is None else self.captions.take(chosen),
+            tokens=None if self.tokens is None else {m: own.take(chosen) for m, own in self.tokens.items()},
         )
 
     def rows_of(self, ids: Sequence[str]) -> Rows:
@@ -148,7 +151,8 @@ def unit(values: Array) -> Array:
 def load_items(
     store: Path, manifest: Path, features: Path, mixtures: Path | None, captions: str, apart: bool = False
 ) -> Items:
-    """Read all common items of a dataset: pooled vectors, class names and, given a mixtures ledger, views.
+    """Read all common items of a dataset: pooled vectors, class names and, given a mixtures ledger, views; of their
+    tokens, how many there are.
 
     With captions = `mean` a text's pooled vector is the mean of its captions'. apart: every caption is kept by itself,
     too, whatever `captions` says. MissingError and DamagedError
@@ -180,6 +184,7 @@ def load_items(
         names=_names(caches["name"], bool(ledger.about["aligned"])),
         keys=_keys(ledger, mixtures),
         captions=told,
+        tokens={m: open_tokens(m, caches[m], rows[m]) for m in MODALITIES},
     )
 
 

@@ -11,12 +11,12 @@ from cache.mixtures import MixtureRows
 from stages.batches import Rows, plan_shares
 from stages.em import Mixture, fit_mixture, shuffle_responsibilities, views_of
 from stages.mixture.params import MixtureSection
-from stages.mixture.source import Source, read_tokens
 from stages.progress import reporter
 from stages.threads import side_by_side
+from stages.tokens import Tokens, read_tokens
 
 
-def fit_items(source: Source, ids: list[str], section: MixtureSection, components: int) -> MixtureRows:
+def fit_items(source: Tokens, ids: list[str], section: MixtureSection, components: int) -> MixtureRows:
     """Fit `components` to every item; rows in the order of `ids`, whatever batch an item was in."""
     what = f"mixture {source.modality}"
     reporter().start(what, len(ids))
@@ -24,7 +24,7 @@ def fit_items(source: Source, ids: list[str], section: MixtureSection, component
     rows = _room(source.lengths, components, width, section.iterations)
 
     def fit_batch(items: Rows) -> tuple[int, int]:
-        tokens, mask = read_tokens(source, items)
+        tokens, mask = map(torch.from_numpy, read_tokens(source, items))
         mixture = _fit(tokens, mask, section, components)
         owners = _groups(mixture, mask, [ids[item] for item in items], section)
         _put(rows, items, mixture, owners, mask, views_of(tokens, mask, owners))

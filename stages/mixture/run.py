@@ -14,8 +14,8 @@ from stages.items import MODALITIES, caption_rows, captions_read, common_ids, im
 from stages.mixture.diagnose import diagnose, warning
 from stages.mixture.fit import fit_items
 from stages.mixture.params import MixtureParams
-from stages.mixture.source import Source, check_tokens, open_source
 from stages.progress import reporter
+from stages.tokens import Tokens, check_tokens, open_tokens
 
 
 def run(params: MixtureParams) -> None:
@@ -36,14 +36,14 @@ def run(params: MixtureParams) -> None:
     _write(params, features, folder, components, figures)
 
 
-def _sources(params: MixtureParams, features: Ledger) -> tuple[list[str], list[Source]]:
+def _sources(params: MixtureParams, features: Ledger) -> tuple[list[str], list[Tokens]]:
     image, text = (open_features(params.store, features, rows) for rows in MODALITIES)
     ids = common_ids(read_manifest(params.manifest), image, text)
     captions = caption_rows(text, ids, params.captions)
-    return ids, [open_source("image", image, image_rows(image, ids)), open_source("text", text, captions)]
+    return ids, [open_tokens("image", image, image_rows(image, ids)), open_tokens("text", text, captions)]
 
 
-def _components(params: MixtureParams, sources: list[Source]) -> int:
+def _components(params: MixtureParams, sources: list[Tokens]) -> int:
     """K, or 1 where the caches hold no tokens: then an item's one view is its pooled vector."""
     if all(source.cache.has_tokens for source in sources):
         return params.section.components
@@ -62,7 +62,7 @@ def _content(params: MixtureParams, features: Ledger, ids: list[str], components
     }
 
 
-def _fill(folder: Path, params: MixtureParams, sources: list[Source], ids: list[str], components: int) -> None:
+def _fill(folder: Path, params: MixtureParams, sources: list[Tokens], ids: list[str], components: int) -> None:
     missing = shards.unfinished(folder)
     for source in sources:
         name = f"{source.modality}.h5"
@@ -73,7 +73,7 @@ def _fill(folder: Path, params: MixtureParams, sources: list[Source], ids: list[
             shards.record(folder, finished, name, len(ids))
 
 
-def _diagnostics(folder: Path, sources: list[Source]) -> dict[str, dict[str, Any]]:
+def _diagnostics(folder: Path, sources: list[Tokens]) -> dict[str, dict[str, Any]]:
     """The figures of both modalities, read back from the store: a rerun says the same as the first run."""
     figures: dict[str, dict[str, Any]] = {
         source.modality: diagnose(read_mixture(folder, source.modality)) for source in sources

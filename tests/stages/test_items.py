@@ -14,7 +14,8 @@ from cache.features import FeatureCache
 from cache.manifest import read_manifest
 from cache.mixtures import read_mixture
 from cache.store import folder_of, read_ledger
-from stages.items import Captions, Items, _names, caption_rows, common_ids, load_items, unit
+from stages.items import MODALITIES, Captions, Items, _names, caption_rows, common_ids, load_items, unit
+from stages.tokens import read_tokens
 from stages.train.params import TrainParams
 from tests.stages.small_features import place
 from tests.stages.train import build
@@ -238,3 +239,14 @@ def test_views_are_those_of_the_store(world):
 
 def test_a_zero_vector_stays_zero_at_unit_length():
     assert unit(np.array([[3, 4], [0, 0]], np.float32)).tolist() == [[0.6000000238418579, 0.800000011920929], [0, 0]]
+
+
+def test_items_know_their_own_tokens_whatever_was_taken(tmp_path):
+    here = place(tmp_path, IDS, IMAGES, TEXTS, LABELS)
+    build.add_names(here.features, here.store, aligned=True)
+    items = load_items(here.store, here.manifest, here.features, None, "first")
+    turned = items.take([2, 0])
+    for m in MODALITIES:
+        tokens, mask = read_tokens(turned.tokens[m], np.array([0, 1]))
+        wanted, real = read_tokens(items.tokens[m], np.array([2, 0]))
+        assert tokens[mask].tolist() == wanted[real].tolist()

@@ -14,7 +14,7 @@ from stages.batches import BUDGETS
 from stages.items import caption_rows, open_features
 from stages.mixture import fit
 from stages.mixture.params import MixtureSection
-from stages.mixture.source import open_source
+from stages.tokens import open_tokens
 from tests.stages.small_features import place
 
 IDS = ["e", "a", "d", "b", "c"]
@@ -32,7 +32,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> FeatureCache:
 
 
 def fitted(cache: FeatureCache, ids: list[str], **section: Any) -> MixtureRows:
-    source = open_source("text", cache, caption_rows(cache, ids, "first"))
+    source = open_tokens("text", cache, caption_rows(cache, ids, "first"))
     return fit.fit_items(source, ids, MixtureSection(**{**SECTION, **section}), 3)
 
 

@@ -10,7 +10,7 @@ import pytest
 from cache.errors import ParamsError, UserError
 from cache.store import read_ledger
 from stages.items import MODALITIES, caption_rows, image_rows, open_features
-from stages.mixture.source import Source, check_tokens, open_source, read_tokens
+from stages.tokens import Tokens, check_tokens, open_tokens, read_tokens
 from tests.stages.small_features import place
 
 IDS = ["b", "a", "c"]
@@ -21,17 +21,17 @@ TEXTS = [[RNG.normal(size=(n, 6)).astype(np.float16) for n in counts] for counts
 
 def sources(
     folder: Path, captions: str = "first", tokens: bool = True, texts: list[list[np.ndarray]] = TEXTS
-) -> tuple[Source, Source]:
+) -> tuple[Tokens, Tokens]:
     here = place(folder, IDS, IMAGES, texts, [["x"], ["y"], ["x"]], tokens=tokens)
     image, text = (open_features(here.store, read_ledger(here.features), rows) for rows in MODALITIES)
     pictures, captioned = image_rows(image, IDS), caption_rows(text, IDS, captions)
-    return open_source("image", image, pictures), open_source("text", text, captioned)
+    return open_tokens("image", image, pictures), open_tokens("text", text, captioned)
 
 
-def unpadded(source: Source, items: list[int]) -> list[np.ndarray]:
+def unpadded(source: Tokens, items: list[int]) -> list[np.ndarray]:
     tokens, mask = read_tokens(source, np.array(items))
     assert not tokens[~mask].any()
-    return [own[real].numpy() for own, real in zip(tokens, mask, strict=True)]
+    return [own[real] for own, real in zip(tokens, mask, strict=True)]
 
 
 @pytest.mark.parametrize("items", [[0, 1, 2], [2, 0], [1]])
@@ -75,3 +75,11 @@ def test_as_many_components_as_the_longest_item_has_tokens_is_the_most(tmp_path:
     check_tokens(both, IDS, 4)
     with pytest.raises(ParamsError, match="is 5, but no image has more than 4 tokens; set it to 4 or fewer"):
         check_tokens(both, IDS, 5)
+
+
+def test_taken_tokens_are_those_of_the_items_asked_for(tmp_path: Path) -> None:
+    for source in sources(tmp_path, "mean"):
+        taken = source.take(np.array([2, 0]))
+        assert len(taken) == 2
+        for own, wanted in zip(unpadded(taken, [0, 1]), unpadded(source, [2, 0]), strict=True):
+            np.testing.assert_array_equal(own, wanted)

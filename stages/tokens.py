@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from cache.errors import ParamsError, UserError
 from cache.features import FeatureCache, Modality
 from cache.hdf5 import Array
-from stages.batches import Rows
+
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Source:
-    """The tokens of N items of one modality: an item's cache rows, and how many tokens they have together (N,).
+class Tokens:
+    """The tokens of N items of one modality, read when they are asked for: an item's cache rows, and how many tokens
+    they have together (N,).
 
     pooled: the pooled vectors of all cache rows where the cache holds no tokens; they stand in for them."""
 
@@ -26,15 +27,22 @@ class Source:
     lengths: Rows
     pooled: Array | None
 
+    def __len__(self) -> int:
+        return len(self.rows)
 
-def open_source(modality: Modality, cache: FeatureCache, rows: list[Rows]) -> Source:
+    def take(self, items: Rows) -> Tokens:
+        """The tokens of some items, in that order."""
+        return replace(self, rows=[self.rows[item] for item in items], lengths=self.lengths[items])
+
+
+def open_tokens(modality: Modality, cache: FeatureCache, rows: list[Rows]) -> Tokens:
     """Count the tokens of each item. In a cache without tokens the pooled vector of a row counts as its token."""
     tokens = cache.columns(["n_tokens"])["n_tokens"].to_numpy() if cache.has_tokens else np.ones(len(cache), np.int64)
     lengths = np.array([tokens[own].sum() for own in rows], np.int64)
-    return Source(modality, cache, rows, lengths, None if cache.has_tokens else cache.pooled())
+    return Tokens(modality, cache, rows, lengths, None if cache.has_tokens else cache.pooled())
 
 
-def check_tokens(sources: list[Source], ids: list[str], components: int) -> None:
+def check_tokens(sources: list[Tokens], ids: list[str], components: int) -> None:
     """UserError, naming the item, where one has no token; ParamsError where none has as many as components."""
     for source in sources:
         empty = np.flatnonzero(source.lengths == 0)
@@ -51,20 +59,20 @@ def check_tokens(sources: list[Source], ids: list[str], components: int) -> None
             )
 
 
-def read_tokens(source: Source, items: Rows) -> tuple[Tensor, Tensor]:
+def read_tokens(source: Tokens, items: Rows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The tokens of some items, padded: (B, N, D) float64 and mask (B, N) bool, False where there is no token."""
     rows = np.concatenate([source.rows[item] for item in items])
     lengths = source.lengths[items]
     mask = np.arange(lengths.max()) < lengths[:, None]
     values = _values(source, rows)
-    if values.ndim == 2:
-        padded = np.zeros((*mask.shape, values.shape[1]))
-        padded[mask] = values
-        return torch.from_numpy(padded), torch.from_numpy(mask)
-    return torch.from_numpy(values).double(), torch.from_numpy(mask)
+    if values.ndim == 3:
+        return values.astype(np.float64), mask
+    padded = np.zeros((*mask.shape, values.shape[1]))
+    padded[mask] = values
+    return padded, mask
 
 
-def _values(source: Source, rows: Rows) -> Array:
+def _values(source: Tokens, rows: Rows) -> Array:
     """Tokens one below the other (sum T, D), or (B, N, D) where all rows have as many."""
     if source.pooled is not None:
         return source.pooled[rows]

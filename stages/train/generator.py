@@ -15,7 +15,7 @@ from torch.nn.functional import leaky_relu, normalize
 
 from stages.heads.head import Step
 from stages.items import MODALITIES, Modality
-from stages.train.loop import Batch, descend_once, draw_batches, one_thread
+from stages.train.loop import Batch, descend_once, draw_batches, one_thread, stream
 from stages.train.params import FlexclipSection
 
 SLOPE = 0.2  # of the leaky ReLU below 0
@@ -133,23 +133,24 @@ def generator_terms(nets: VaeGan, real: Tensor, conditions: Tensor, generator: t
 
 
 def train_generator(
-    known: Known, section: FlexclipSection, seed: int, generator: torch.Generator
+    known: Known, section: FlexclipSection, seed: int, modality: Modality
 ) -> tuple[VaeGan, list[dict[str, float]]]:
     """Train one modality's networks, `critic_steps` of the critic before each step of encoder and generator; returns
     them and the figures of every step. One thread, so that the numbers do not depend on how many cores there are."""
-    nets = start(known.features.shape[1], section.hidden, section.latent, generator)
+    drawn = {what: stream(seed, "generator", modality, what) for what in ("weights", "batches", "noise")}
+    nets = start(known.features.shape[1], section.hidden, section.latent, drawn["weights"])
     makers, judges = [*nets.encoder, *nets.generator], list(nets.critic)
     adams = [torch.optim.Adam(part, lr=section.generator_lr, betas=BETAS) for part in (makers, judges)]
     count = section.generator_steps * section.critic_steps
-    batches = draw_batches(known.support, section.model_copy(update={"steps": count}), seed)
+    batches = draw_batches(known.support, section.model_copy(update={"steps": count}), drawn["batches"])
     curve: list[dict[str, float]] = []
     with one_thread():
         for step in range(section.generator_steps):
             for rows in islice(batches, section.critic_steps):
                 given = known.features[rows], known.conditions[rows]
-                judged = critic_terms(nets, *given, generator)
+                judged = critic_terms(nets, *given, drawn["noise"])
                 descend_once(adams[1], section.penalty * judged["penalty"] - judged["gap"], step)
-            made = generator_terms(nets, *given, generator)
+            made = generator_terms(nets, *given, drawn["noise"])
             descend_once(adams[0], generator_loss(made, section, known.features.shape[1]), step)
             curve.append({name: float(value.detach()) for name, value in {**judged, **made}.items()})
     return nets, curve
@@ -167,11 +168,10 @@ def train_generators(
 ) -> tuple[dict[Modality, VaeGan], tuple[Step, ...]]:
     """The networks of both modalities, trained on an episode's items and the names (N, d) of their classes, and the
     curves, `generator_<modality>_<figure>`."""
-    generator = torch.Generator().manual_seed(seed)
     nets: dict[Modality, VaeGan] = {}
     curve: list[Step] = []
     for m in MODALITIES:
-        nets[m], figures = train_generator(Known(data.pooled[m], conditions, data.support), section, seed, generator)
+        nets[m], figures = train_generator(Known(data.pooled[m], conditions, data.support), section, seed, m)
         for step, own in enumerate(figures):
             curve += [Step(step, f"generator_{m}_{name}", value) for name, value in own.items()]
     return nets, tuple(curve)
@@ -181,12 +181,10 @@ def generate(nets: Mapping[Modality, VaeGan], names: Tensor, count: int, seed: i
     """`count` made-up pairs for each class: names (C, d) unit vectors; n = C * count, classes one after the other.
 
     A pair shares its class and nothing else: each modality has its own noise. One thread; carries no gradient."""
-    generator = torch.Generator().manual_seed(seed)
     classes = torch.arange(len(names)).repeat_interleave(count)
     with torch.no_grad(), one_thread():
-        features = {
-            m: decode(own.generator, _noise(own, len(classes), generator), names[classes]) for m, own in nets.items()
-        }
+        noise = {m: _noise(own, len(classes), stream(seed, "made-up pairs", m)) for m, own in nets.items()}
+        features = {m: decode(own.generator, noise[m], names[classes]) for m, own in nets.items()}
     return Generated(features, classes)
 
 

@@ -116,11 +116,21 @@ def projected(values: Tensor, weight: Tensor, bias: Tensor, *hidden: Tensor) -> 
     return values + inner @ weight + bias
 
 
-def draw_batches(support: Tensor, section: DescentSection, seed: int) -> Iterator[Tensor]:
+def stream(seed: int, *purpose: str) -> torch.Generator:
+    """The random numbers of one purpose under a seed: others than those of any other purpose, and than `by_seed`'s."""
+    words = np.random.SeedSequence([seed, *" ".join(purpose).encode()]).generate_state(1)
+    return torch.Generator().manual_seed(int(words[0]))  # torch reads no more than 32 bits
+
+
+def by_seed(seed: int) -> torch.Generator:
+    """The random numbers of a seed itself, by which the batches of a head are drawn; all else has a `stream`."""
+    return torch.Generator().manual_seed(seed)
+
+
+def draw_batches(support: Tensor, section: DescentSection, generator: torch.Generator) -> Iterator[Tensor]:
     """`steps` batches of row numbers (batch,), `support_share` of each from the supports where there are any.
 
     Rows repeat within a batch only where there are fewer than are wanted."""
-    generator = torch.Generator().manual_seed(seed)
     groups = [torch.nonzero(~support).flatten(), torch.nonzero(support).flatten()]
     share = section.support_share if len(groups[1]) else 0.0
     wanted = round(section.batch * share)
@@ -140,8 +150,8 @@ def train_residuals(
 ) -> tuple[dict[Modality, Residual], tuple[Step, ...]]:
     """Train the residuals of both modalities from the identity with Adam; returns them, and the curve of every
     figure."""
-    width, generator = data.pooled["image"].shape[-1], torch.Generator().manual_seed(seed)
-    start: Weights = {m: identity(width, section.hidden, generator) for m in MODALITIES}
+    width, drawn = data.pooled["image"].shape[-1], stream(seed, "weights")
+    start: Weights = {m: identity(width, section.hidden, drawn) for m in MODALITIES}
     return descend(data, start, section, objective, seed)
 
 
@@ -164,7 +174,7 @@ def descend(
     adam = torch.optim.Adam(trained, lr=section.lr)
     curve: list[Step] = []
     with one_thread():
-        for step, rows in enumerate(draw_batches(data.support, section, seed)):
+        for step, rows in enumerate(draw_batches(data.support, section, by_seed(seed))):
             figures = objective(data.take(rows), weights)
             descend_once(adam, figures["loss"], step)
             curve += [Step(step, name, float(value.detach())) for name, value in figures.items()]

@@ -146,6 +146,8 @@ def _job(row: Row, episode: Episode, features: Features, align: CcaSection) -> J
         "episode": episode.key if row.method.needs_episode else None,
         "seed": None if row.method.deterministic else episode.seed,
     }
+    if getattr(row.section, "hidden", 0):
+        content["streams"] = "apart"  # weights and batches; heads of an older key drew both from the seed itself
     if row.lets_in:
         content["unlabelled"] = digest_of(episode.ids[row.lets_in])  # the ids, never the labels
     if row.method.uses_names:

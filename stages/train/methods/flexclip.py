@@ -21,12 +21,14 @@ from stages.train.generator import Generated, generate, train_generators
 from stages.train.loop import (
     Batch,
     array_of,
+    by_seed,
     descend_once,
     draw_batches,
     mapped_names,
     one_thread,
     prepare,
     projected,
+    stream,
     zeros,
 )
 from stages.train.losses import contrast_pairs, cross_entropy
@@ -96,10 +98,10 @@ def with_generated(data: Batch, made: Generated) -> Batch:
 def batches(data: Batch, real: int, section: FlexclipSection, seed: int) -> Iterator[Tensor]:
     """Row numbers: `batch` of the first `real` rows and, where there are made-up ones behind them, as many of these as
     make them `generated_share` of all."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "made-up rows")
     made = len(data.item) - real
     wanted = round(section.batch * section.generated_share / (1 - section.generated_share)) if made else 0
-    for rows in draw_batches(data.support[:real], section, seed):
+    for rows in draw_batches(data.support[:real], section, by_seed(seed)):
         yield torch.cat([rows, real + torch.randint(max(made, 1), (wanted,), generator=generator)])
 
 
@@ -140,7 +142,7 @@ def train_blends(
 ) -> tuple[Blends, tuple[Step, ...]]:
     """Train gates, projectors and the classifier, which starts from the names (ours), with Adam. One thread, so that
     the numbers do not depend on how many cores there are."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "weights")
     blends: Blends = {m: start(names.shape[1], section, generator) for m in MODALITIES}
     classifier = names.clone().requires_grad_()
     adam = torch.optim.Adam([classifier, *(part for blend in blends.values() for part in blend)], lr=section.lr)

@@ -7,6 +7,7 @@ from cache.errors import UserError
 from stages.items import MODALITIES, unit
 from stages.train.episode import space
 from stages.train.loop import (
+    by_seed,
     draw_batches,
     identity,
     one_hot,
@@ -32,26 +33,26 @@ def test_a_batch_holds_unit_vectors(aligned):
 
 def test_a_batch_has_the_share_of_supports_that_was_asked():
     section = build.gap_section(batch=10, support_share=0.3)
-    for rows in draw_batches(SUPPORT, section, 0):
+    for rows in draw_batches(SUPPORT, section, by_seed(0)):
         assert SUPPORT[rows].sum() == 3
         assert len(rows.unique()) == 10
 
 
 def test_rows_repeat_only_where_there_are_fewer_than_are_wanted():
     section = build.gap_section(batch=16, support_share=0.5)
-    for rows in draw_batches(SUPPORT, section, 0):
+    for rows in draw_batches(SUPPORT, section, by_seed(0)):
         assert SUPPORT[rows].sum() == 8
         assert len(rows[~SUPPORT[rows]].unique()) == 8
 
 
 def test_without_supports_all_of_a_batch_is_source():
-    rows = next(draw_batches(torch.zeros(20, dtype=torch.bool), build.gap_section(batch=10), 0))
+    rows = next(draw_batches(torch.zeros(20, dtype=torch.bool), build.gap_section(batch=10), by_seed(0)))
     assert len(rows.unique()) == 10
 
 
 def test_the_seed_alone_decides_the_batches():
     section = build.gap_section()
-    drawn = [torch.stack(list(draw_batches(SUPPORT, section, seed))) for seed in (1, 1, 2)]
+    drawn = [torch.stack(list(draw_batches(SUPPORT, section, by_seed(seed)))) for seed in (1, 1, 2)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
 

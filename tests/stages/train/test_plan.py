@@ -192,3 +192,11 @@ def test_variants_have_keys_of_their_own_and_equal_values_one_key():
 def test_the_classes_whose_names_judge_enter_the_key():
     other = replace(DRAWN[0], source_classes=[*DRAWN[0].source_classes, "gnu"])
     assert [keys(name, drawn=[other]) == keys(name, drawn=[DRAWN[0]]) for name in ("scm", "gap")] == [False, True]
+
+
+@pytest.mark.parametrize(("hidden", "told"), [(0, False), (4, True)])
+def test_a_hidden_layer_s_key_tells_it_from_heads_whose_weights_and_batches_shared_their_numbers(hidden, told):
+    section = build.section(["gap"])
+    changed = section.model_copy(update={"gap": build.gap_section(hidden=hidden)})
+    (job,) = jobs_of(["gap"], drawn=DRAWN[:1], section=changed)
+    assert ("streams" in job.content) == told

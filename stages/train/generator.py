@@ -15,7 +15,7 @@ from torch.nn.functional import leaky_relu, normalize
 
 from stages.heads.head import Step
 from stages.items import MODALITIES, Modality
-from stages.train.loop import Batch, descend_once, draw_batches, one_thread, stream
+from stages.train.loop import Batch, descend_once, draw_batches, one_thread, require_finite_weights, stream
 from stages.train.params import FlexclipSection
 
 SLOPE = 0.2  # of the leaky ReLU below 0
@@ -153,6 +153,7 @@ def train_generator(
             made = generator_terms(nets, *given, drawn["noise"])
             descend_once(adams[0], generator_loss(made, section, known.features.shape[1]), step)
             curve.append({name: float(value.detach()) for name, value in {**judged, **made}.items()})
+    require_finite_weights([*makers, *judges])
     return nets, curve
 
 

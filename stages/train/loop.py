@@ -152,7 +152,7 @@ def train_residuals(
     figure."""
     width, drawn = data.pooled["image"].shape[-1], stream(seed, "weights")
     start: Weights = {m: identity(width, section.hidden, drawn) for m in MODALITIES}
-    return descend(data, start, section, objective, seed)
+    return train_from(data, start, section, objective, seed)
 
 
 def identity(width: int, hidden: int, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -164,22 +164,31 @@ def identity(width: int, hidden: int, generator: torch.Generator) -> tuple[Tenso
     return zeros(hidden, width), zeros(width), drawn.requires_grad_(), zeros(hidden)
 
 
-def descend(
+def train_from(
     data: Batch, weights: Weights, section: DescentSection, objective: Objective, seed: int
 ) -> tuple[dict[Modality, Residual], tuple[Step, ...]]:
-    """Train with Adam what of some weights requires a gradient; returns all of them, and the curve of every figure.
-
-    One thread, so that the numbers do not depend on how many cores there are."""
+    """Train what of some residuals' weights requires a gradient; returns all of them, and the curve of every figure."""
     trained = [tensor for pair in weights.values() for tensor in pair if tensor.requires_grad]
-    adam = torch.optim.Adam(trained, lr=section.lr)
+    batches = draw_batches(data.support, section, by_seed(seed))
+    curve = descend(trained, batches, lambda rows: objective(data.take(rows), weights), section.lr)
+    return {m: Residual(*(array_of(tensor) for tensor in pair)) for m, pair in weights.items()}, curve
+
+
+def descend(
+    trained: Sequence[Tensor], batches: Iterable[Tensor], figures: Callable[[Tensor], dict[str, Tensor]], lr: float
+) -> tuple[Step, ...]:
+    """Train weights in place with Adam, a step for each batch of row numbers: `figures` says what there is to record of
+    it, of which `loss` is what falls. Returns the curve of every figure; UserError where a loss or the weights at the
+    end are no finite numbers. One thread, so that the numbers do not depend on how many cores there are."""
+    adam = torch.optim.Adam(trained, lr=lr)
     curve: list[Step] = []
     with one_thread():
-        for step, rows in enumerate(draw_batches(data.support, section, by_seed(seed))):
-            figures = objective(data.take(rows), weights)
-            descend_once(adam, figures["loss"], step)
-            curve += [Step(step, name, float(value.detach())) for name, value in figures.items()]
+        for step, rows in enumerate(batches):
+            found = figures(rows)
+            descend_once(adam, found["loss"], step)
+            curve += [Step(step, name, float(value.detach())) for name, value in found.items()]
     require_finite_weights(trained)
-    return {m: Residual(*(array_of(tensor) for tensor in pair)) for m, pair in weights.items()}, tuple(curve)
+    return tuple(curve)
 
 
 def descend_once(adam: torch.optim.Adam, loss: Tensor, step: int) -> None:

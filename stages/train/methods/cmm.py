@@ -11,7 +11,7 @@ from stages.heads.head import Affine, Head
 from stages.heads.linear import LinearHead
 from stages.items import Modality
 from stages.train.episode import TrainEpisode, describe_linear, fitted, space
-from stages.train.loop import Batch, Objective, Weights, classes_of, descend, mapped_names, prepare, residual, zeros
+from stages.train.loop import Batch, Objective, Weights, classes_of, mapped_names, prepare, residual, train_from, zeros
 from stages.train.losses import cross_entropy, triplet
 from stages.train.params import CmmSection
 
@@ -25,7 +25,7 @@ def fit(episode: TrainEpisode, section: CmmSection, seed: int) -> Head:
     names = prototypes(episode, align)
     width = names.shape[1]
     start: Weights = {"image": (zeros(width, width), torch.zeros(width))}  # no bias: nothing to train in it
-    weights, curve = descend(data, start, section, objective(section, names), seed)
+    weights, curve = train_from(data, start, section, objective(section, names), seed)
     about = {**describe_linear(episode, "cmm", "pooled"), **fitted(episode, section), "seed": seed}
     return LinearHead(about, align, weights, curve)
 

@@ -22,10 +22,9 @@ from stages.train.loop import (
     Batch,
     array_of,
     by_seed,
-    descend_once,
+    descend,
     draw_batches,
     mapped_names,
-    one_thread,
     prepare,
     projected,
     stream,
@@ -140,19 +139,16 @@ def terms(batch: Batch, blends: Blends, classifier: Tensor, section: FlexclipSec
 def train_blends(
     data: Batch, real: int, names: Tensor, section: FlexclipSection, seed: int
 ) -> tuple[Blends, tuple[Step, ...]]:
-    """Train gates, projectors and the classifier, which starts from the names (ours), with Adam. One thread, so that
-    the numbers do not depend on how many cores there are."""
+    """Train gates, projectors and the classifier, which starts from the names (ours): see descend."""
     generator = stream(seed, "weights")
     blends: Blends = {m: start(names.shape[1], section, generator) for m in MODALITIES}
     classifier = names.clone().requires_grad_()
-    adam = torch.optim.Adam([classifier, *(part for blend in blends.values() for part in blend)], lr=section.lr)
-    curve: list[Step] = []
-    with one_thread():
-        for step, rows in enumerate(batches(data, real, section, seed)):
-            figures = terms(data.take(rows), blends, classifier, section)
-            descend_once(adam, figures["loss"], step)
-            curve += [Step(step, name, float(value.detach())) for name, value in figures.items()]
-    return blends, tuple(curve)
+    trained = [classifier, *(part for blend in blends.values() for part in blend)]
+
+    def figures(rows: Tensor) -> dict[str, Tensor]:
+        return terms(data.take(rows), blends, classifier, section)
+
+    return blends, descend(trained, batches(data, real, section, seed), figures, section.lr)
 
 
 def as_gate(blend: Blend) -> Gate:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from cache.errors import UserError
 from stages.items import MODALITIES
 from stages.train import generator as stage
 from stages.train.generator import Known, Layers, VaeGan
@@ -199,3 +200,8 @@ def test_the_same_seed_generates_the_same_bits_and_another_does_not():
     assert bits(0, 0) == bits(0, 0)
     assert bits(0, 0) != bits(1, 0)
     assert bits(0, 0) != bits(0, 1)
+
+
+def test_networks_that_blow_up_in_their_last_step_are_refused():
+    with pytest.raises(UserError, match=r"^train: the weights are no usable numbers after the last step; lower lr"):
+        trained(generator_steps=1, critic_steps=1, generator_lr=1e17)

@@ -210,3 +210,8 @@ def test_every_figure_of_both_stages_is_recorded():
 def test_a_batch_of_nothing_but_made_up_pairs_is_refused():
     with pytest.raises(ValidationError, match="less than 1"):
         build.flexclip_section(generated_share=1.0)
+
+
+def test_a_training_that_blows_up_in_its_last_step_is_refused():
+    with pytest.raises(UserError, match=r"^train: the weights are no usable numbers after the last step; lower lr"):
+        fit(steps=1, lr=1e36)

@@ -14,23 +14,30 @@ from ablations.tables import (
     BLOCKS,
     CHECKS,
     OURS,
+    PLACEBOS,
     RESULTS,
     ahead_of_all,
     listed,
     others,
     render,
+    runs,
     shortfalls,
     verdict,
     who_beats_whom,
 )
+from cache.files import read_json
 from stages.naming import row_label
 
 BLOCK_CLIP = {"core20": 64.0, "core20-masked": 35.5}  # raw CLIP-like vectors, parity: measured before, see the docs
 
 
-@pytest.mark.parametrize("page", sorted(render()), ids=lambda path: path.name)
+PAGES = render()
+RESULTS_PAGE, README = RESULTS.parent / "results.md", RESULTS.parent.parent / "README.md"
+
+
+@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda path: path.name)
 def test_no_page_is_stale(page: Path) -> None:
-    assert page.read_text(encoding="utf-8") == render()[page]
+    assert page.read_text(encoding="utf-8") == PAGES[page]
 
 
 def main_figures(block: str) -> dict[tuple[str, int], float]:
@@ -43,9 +50,9 @@ def main_figures(block: str) -> dict[tuple[str, int], float]:
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 
-@pytest.mark.parametrize("block", [*BLOCKS, *CHECKS])
+@pytest.mark.parametrize("block", runs())
 def test_tables_and_scores_agree(block: str) -> None:
-    text = render()[RESULTS.parent / "results.md"]
+    text = PAGES[RESULTS_PAGE]
     assert not [value for value in main_figures(block).values() if f"{value:.1f}" not in text]
 
 
@@ -107,6 +114,44 @@ def test_scm_stands_where_it_was_to_stand(block: str) -> None:
     figures, base = main_figures(block), {**BLOCKS, **CHECKS}[block].base
     for shots, bar in bars.items():
         assert figures["scm (names)", shots] - over * figures[base, shots] >= bar
+
+
+def tables_of(page: str, block: str) -> list[list[str]]:
+    """The tables of a block's part of docs/results.md, each as its lines."""
+    part = page.partition(f"## {BLOCKS[block].title}\n")[2].partition("\n## ")[0]
+    return [found.splitlines() for found in part.strip().split("\n\n") if found.startswith("|")]
+
+
+@pytest.mark.parametrize("block", PLACEBOS)
+def test_the_placebo_stands_directly_below_gcrdp_wherever_figures_do(block: str) -> None:
+    main, recall, aside, beaten, compared_ = tables_of(PAGES[RESULTS_PAGE], block)
+    for lines in (main, recall, aside):
+        rows = [line.split(" | ")[0] for line in lines]
+        assert rows[rows.index("| gcrdp") + 1] == "| gcrdp (random groups)"
+    shots = {row["shots"] for row in pq.read_table(RESULTS / f"{block}.parquet", columns=["shots"]).to_pylist()}
+    for k in shots:
+        told = [line.split(" | ")[1] for line in compared_ if line.startswith(f"| {k} |")]
+        assert {"gcrdp - gap", "gcrdp (random groups) - gap", "gcrdp - gcrdp (random groups)"} <= set(told)
+    assert "random groups" not in "".join(beaten)  # of another run: it was not compared with every row
+    assert "\n".join(main) in PAGES[README]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_no_gain_of_gcrdp_over_its_base_is_told_without_the_placebo(block: str) -> None:
+    own = main_figures(block)
+    ahead = [row for row in metrics_of(block)["differences"] if {row["a"], row["b"]} == {"gcrdp", "gap"}]
+    gains = [row["shots"] for row in ahead if verdict(row) == "gcrdp is ahead"]
+    assert not gains or all(("gcrdp", k) in main_figures(PLACEBOS[block]) and ("gcrdp", k) in own for k in gains)
+
+
+def metrics_of(block: str) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(RESULTS / f"{block}.json")
+    return found
+
+
+def test_pairs_that_were_not_compared_are_not_spoken_of() -> None:
+    metrics = compared(("gap", "clip", 0, 0.1, 0.01))
+    assert shortfalls(metrics, "clip") == "- `gap` beats `clip` at every shot count.\n"
 
 
 def test_gcrdp_adds_to_its_base_on_core20_and_part_of_it_is_no_mixture() -> None:

@@ -28,9 +28,9 @@ def main() -> None:
     report_to(reporter)
     arguments = sys.argv[1:] or ["--help"]
     run = partial(app, arguments, prog_name="python -m pipeline", standalone_mode=False)
-    code = guarded(run, debug="--debug" in arguments)
-    failed = reporter.tell_failures()
-    sys.exit(code or failed)
+    debug = "--debug" in arguments
+    code = guarded(run, debug)
+    sys.exit(max(code, reporter.tell_failures(debug)))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class ConsoleReporter:
         self._work: dict[str, _Work] = {}
         self._progress: Progress | None = None
         self._log_ends: threading.Event | None = None
-        self._failures: list[str] = []
+        self._failures: list[tuple[str, int, str]] = []
 
     def start(self, what: str, total: int, done: int = 0) -> None:
         """Begin a piece of work of `total` items, `done` of them there already."""
@@ -74,15 +74,16 @@ class ConsoleReporter:
         """One line that a person should not miss."""
         self._console.print(f"warning: {message}", style="yellow", markup=False)
 
-    def fail(self, message: str) -> None:
+    def fail(self, message: str, code: int, trace: str) -> None:
         """One line on a part that failed, kept for the end: see `tell_failures`."""
-        self._failures.append(message)
+        self._failures.append((message, code, trace))
 
-    def tell_failures(self) -> int:
-        """Say what failed while the rest went on, a line each; the exit code of that, 0 for nothing."""
-        for message in self._failures:
-            print(" ".join(message.split("\n")), file=sys.stderr)
-        return int(bool(self._failures))
+    def tell_failures(self, debug: bool) -> int:
+        """Say what failed while the rest went on, a line each, and where `debug` its traceback before it; the exit code
+        of all that, 0 for nothing."""
+        for message, _, trace in self._failures:
+            print(trace * debug + " ".join(message.split("\n")), file=sys.stderr)
+        return max((code for _, code, _ in self._failures), default=0)
 
     def _log(self, ends: threading.Event) -> None:
         """A line for each piece of work, every ten seconds until all are over."""

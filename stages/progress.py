@@ -23,8 +23,9 @@ class Reporter(Protocol):
     def warn(self, message: str) -> None:
         """One line that a person should not miss."""
 
-    def fail(self, message: str) -> None:
-        """One line on a part that failed while the rest goes on; told at the end, and the command has failed."""
+    def fail(self, message: str, code: int, trace: str) -> None:
+        """One line on a part that failed while the rest goes on; told at the end, and the command has failed with this
+        exit code. trace: where in the code, for those who ask."""
 
 
 class Silent:
@@ -45,7 +46,7 @@ class Silent:
     def warn(self, message: str) -> None:
         """Nothing."""
 
-    def fail(self, message: str) -> None:
+    def fail(self, message: str, code: int, trace: str) -> None:
         """Nothing."""
 
 

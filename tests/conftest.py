@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from stages.progress import report_to
+from tests.listener import Listener
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,6 +21,15 @@ def shared() -> Path:
     if not (place / "data" / "flickr8k-core20" / "pairs.csv").exists():
         pytest.skip(f"{place} is not here: set PIPELINE_SHARED to the folder of research-only data")
     return place
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """What the stages tell, remembered."""
+    found = Listener()
+    before = report_to(found)
+    yield found
+    report_to(before)
 
 
 @pytest.fixture(scope="session", autouse=True)

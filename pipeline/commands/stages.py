@@ -68,8 +68,10 @@ def mixture(setting: Setting, as_json: AsJson = False) -> None:
 
 def train(setting: Setting, as_json: AsJson = False) -> None:
     """Episodes + features -> heads; at the prompt their scores are printed."""
-    _refresh(setting, "train")
-    if setting.places.stage is None:
+    from cache.store import read_ledger
+
+    heads = read_ledger(_refresh(setting, "train")).of("heads")
+    if heads and setting.places.stage is None:  # where every row failed, there is nothing to score
         evaluate(setting, as_json)
 
 

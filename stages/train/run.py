@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from cache import shards
 from cache.episodes import Episode, read_episodes
+from cache.errors import UsageError, UserError
 from cache.heads import FILES, HEAD, HISTORY, read_history, write_history
 from cache.scores import HISTORY as CURVES
 from cache.scores import write_history as write_curves
@@ -43,7 +44,9 @@ Curve = tuple[Job, pa.Table]
 def run(params: TrainParams) -> None:
     """Fit the heads that the store lacks, write the ledger and the training curves, warn of what they show.
 
-    A row that fails in an episode is told of at the end and left out of both, which then bear the stamp of a part."""
+    A row that fails in an episode is told of at the end and left out of both, which then bear the stamp of a part. The
+    command has then failed (exit code 1); where not one head stands and all of it is wrong use, such as a setting that
+    does not suit the data, it was wrongly used (2)."""
     if params.section.backend == "ray":
         register_ray("train")
     dataset = str(read_ledger(params.features).about.get("dataset", ""))
@@ -54,15 +57,16 @@ def run(params: TrainParams) -> None:
     episodes = list(world.episodes.values())
     selections = choose_all(params, rows, world, features)
     jobs = plan_jobs(rows, episodes, features, params.section.align, selections.settle)
-    failures = told([*selections.failures, *work_off(params, world, _tasks(params, jobs, selections), WORK)])
+    failures = [*selections.failures, *work_off(params, world, _tasks(params, jobs, selections), WORK)]
     stand = [job for job in jobs if shards.is_whole(_folder(params, job))]
     made_from = in_part(params.made_from) if failures else params.made_from
     curves = [(job, read_history(_folder(params, job) / HISTORY)) for job in stand]
     write_curves(params.history, _joined(curves), made_from)
     _write_ledger(replace(params, made_from=made_from), dataset, stand, selections.keys)
     _warn(params, curves)
-    for line in failures:
-        reporter().fail(line)
+    wrong_use = not stand and all(failure.fault.wrong_use for failure in failures)
+    for line, trace in told(failures):
+        reporter().fail(line, UsageError.exit_code if wrong_use else UserError.exit_code, trace)
 
 
 def _admitted(rows: list[Row], dataset: str, episodes: list[Episode]) -> list[Row]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 
 from cache import shards
 from cache.episodes import Episode, read_episodes
-from cache.errors import UserError, one_line
+from cache.errors import UsageError, UserError, one_line
 from cache.store import lock
 from stages.crew import Crew, require_seen, work_by_crew
 from stages.items import Items, load_items, require_sound
@@ -26,7 +29,6 @@ from stages.train.plan import Row
 
 ROUND = 128  # folders locked and begun at a time; each lock is an open file
 WORTH = 5.0  # seconds of work left for each worker, from which `auto` starts a crew: torch alone takes 3 to import
-NUMERICAL = (ArithmeticError, ValueError, RuntimeError)  # numpy's LinAlgError is a ValueError, torch's a RuntimeError
 Draw = tuple[str, int, int, int]  # protocol, half, shots, seed: which episode
 
 
@@ -54,8 +56,8 @@ class World:
 
 @dataclass(frozen=True)
 class Craft:
-    """How folders of one kind of the store are made. make(task, world): where it fails, its method has failed;
-    write(made, paths): writes the files, and says how many rows each has."""
+    """How folders of one kind of the store are made. make(task, world): what it raises may be its method's failure (see
+    attempt); write(made, paths): writes the files, and says how many rows each has."""
 
     kind: str
     piece: str
@@ -78,14 +80,23 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """Why a method failed: on one line, whether it was wrongly used, and where in the code it was."""
+
+    reason: str
+    wrong_use: bool
+    trace: str
+
+
+@dataclass(frozen=True)
 class Finished:
-    """What came of a task: temporary files with their rows, or the reason why there are none."""
+    """What came of a task: temporary files with their rows, or the fault for which there are none."""
 
     index: int
     files: dict[str, Path]
     rows: dict[str, int]
     seconds: float
-    reason: str | None = None
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ class Failure:
 
     row: Row
     draw: Draw
-    reason: str
+    fault: Fault
 
 
 def draw_of(episode: Episode) -> Draw:
@@ -135,11 +146,11 @@ def _round(
     def on_finished(done: Finished) -> None:
         task = known[done.index]
         seconds[_pace(task)] = done.seconds
-        if done.reason is None:
+        if done.fault is None:
             _record(task, done)
         else:
-            failures.append((task.index, Failure(task.row, task.draw, done.reason)))
-        reporter().advance(what, 1, failed=int(done.reason is not None))
+            failures.append((task.index, Failure(task.row, task.draw, done.fault)))
+        reporter().advance(what, 1, failed=int(done.fault is not None))
 
     with _locked(params, tasks), _begun(tasks) as todo:
         reporter().advance(what, len(tasks) - len(todo))  # what another run has finished meanwhile
@@ -209,24 +220,40 @@ _world_of = lru_cache(maxsize=1)(read_world)
 
 
 def attempt(task: Task, world: World) -> Finished:
-    """Do one task on one thread; a method that fails is told of, not raised."""
+    """Do one task on one thread. A method that fails is told of, not raised: by a UserError, or by numbers that it
+    cannot go on with. Anything else is a mistake in the code, and is raised: what is finished by then is kept."""
     task.row.method.fit()  # imports what it needs, which is not to count
     begun = time.thread_time()  # of the processor, so that a busy machine or a slow disk counts neither
     try:
         with one_blas_thread():
             made = task.craft.make(task, world)
-    except (UserError, *NUMERICAL) as error:
-        return Finished(task.index, {}, {}, time.thread_time() - begun, _reason(error, task))
+    except Exception as error:
+        if not (isinstance(error, UserError) or numerical(error)):
+            raise
+        return Finished(task.index, {}, {}, time.thread_time() - begun, _fault(error, task))
     files = {name: shards.temporary(task.folder) for name in task.craft.files}
     rows = task.craft.write(made, files)
     return Finished(task.index, files, rows, time.thread_time() - begun)
 
 
-def _reason(error: Exception, task: Task) -> str:
+def numerical(error: Exception) -> bool:
+    """Whether numbers, not the code, are at fault: overflow, division by zero, what linear algebra cannot decompose,
+    and infinities that scipy refuses to begin with. Any other ValueError or RuntimeError is a mistake, as is a
+    TypeError."""
+    torch = sys.modules.get("torch")  # what has not been imported has raised nothing
+    kinds = (ArithmeticError, np.linalg.LinAlgError, *([torch.linalg.LinAlgError] if torch else []))  # scipy's: numpy's
+    if isinstance(error, kinds):
+        return True
+    innermost = traceback.extract_tb(error.__traceback__)[-1:]
+    return isinstance(error, ValueError) and [frame.name for frame in innermost] == ["asarray_chkfinite"]
+
+
+def _fault(error: Exception, task: Task) -> Fault:
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     if isinstance(error, UserError):
-        return one_line(error)
+        return Fault(one_line(error), isinstance(error, UsageError), trace)
     what = f"{type(error).__name__}: {one_line(error)}"
-    return f"{what}; try other values of train.{task.row.method.name}"
+    return Fault(f"{what}; try other values of train.{task.row.method.name}", False, trace)
 
 
 def _record(task: Task, done: Finished) -> None:
@@ -235,12 +262,13 @@ def _record(task: Task, done: Finished) -> None:
     shards.sweep(task.folder)  # a worker that died over it may have left something
 
 
-def told(failures: Sequence[Failure]) -> list[str]:
-    """One line for each reason for which a row failed: where first, in how many episodes, and why."""
+def told(failures: Sequence[Failure]) -> list[tuple[str, str]]:
+    """One line for each reason for which a row failed: where first, in how many episodes, and why; and the first trace
+    of that."""
     groups: dict[tuple[str, str], list[Failure]] = {}
     for failure in failures:
-        groups.setdefault((row_name(failure.row), failure.reason), []).append(failure)
-    return [f"{_where(name, own)}: {reason}" for (name, reason), own in groups.items()]
+        groups.setdefault((row_name(failure.row), failure.fault.reason), []).append(failure)
+    return [(f"{_where(name, own)}: {reason}", own[0].fault.trace) for (name, reason), own in groups.items()]
 
 
 def row_name(row: Row) -> str:

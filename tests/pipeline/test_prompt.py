@@ -97,6 +97,17 @@ def test_a_row_that_fails_leaves_a_hole_in_the_table_and_is_told_at_the_end(extr
     assert {row["method"] for row in json.loads(whole.stdout)} == {"chance", "cca", "gap"}
 
 
+def test_where_every_row_fails_only_that_is_said_and_debug_shows_where(extracted: Path) -> None:
+    arguments = ("train", "--method", "gap", "--shots", "0", "--seeds", "1", "-S", "train.gap.tau=1.0e-39")
+    why = "train: the loss is no finite number at step 0; lower lr or raise tau of the method"
+    plain, shown = pipeline(extracted, *arguments), pipeline(extracted, *arguments, "--debug")
+    assert (plain.returncode, plain.stdout) == (shown.returncode, shown.stdout) == (1, "")
+    assert plain.stderr.splitlines()[-1] == shown.stderr.splitlines()[-1] == f"gap at 0 shots, seed 0: {why}"
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in shown.stderr
+    assert "names no heads" not in plain.stderr
+
+
 def test_clip_is_refused_where_towers_share_no_space(extracted: Path) -> None:
     done = pipeline(extracted, "train", "--shots", "1", "--method", "clip")
     assert done.returncode in (1, 2)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from scipy import linalg
 
 from cache import shards
 from cache.episodes import read_episodes, write_episodes
@@ -21,7 +23,6 @@ from cache.heads import HEAD
 from cache.manifest import read_manifest, write_manifest
 from cache.scores import read_history
 from cache.store import folder_of, read_ledger, write_ledger
-from stages import progress
 from stages.heads.files import load_head
 from stages.items import load_items
 from stages.train import chosen, work
@@ -37,30 +38,6 @@ from tests.stages.train import build
 
 TRAINED = ["cca", "gap", "gcrdp", "flexclip", "cmm", "scm"]
 PART = "part-00000.h5"
-
-
-class Listener(progress.Silent):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-        self.failures: list[str] = []
-        self.trained = 0
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def fail(self, message: str) -> None:
-        self.failures.append(message)
-
-    def advance(self, what: str, items: int, megabytes: float = 0.0, failed: int = 0) -> None:  # noqa: ARG002
-        self.trained += items
-
-
-@pytest.fixture
-def listener():
-    found = Listener()
-    before = progress.report_to(found)
-    yield found
-    progress.report_to(before)
 
 
 def heads(params: TrainParams) -> dict[str, str]:
@@ -156,9 +133,9 @@ def test_a_fit_never_meets_another_row(tmp_path, monkeypatch):
 def test_a_second_run_trains_nothing_and_says_the_same(tmp_path, listener):
     params = build.params(tmp_path, TRAINED)
     stage.run(params)
-    before = (listener.trained, params.ledger.read_bytes(), params.history.read_bytes())
+    before = (listener.done, params.ledger.read_bytes(), params.history.read_bytes())
     stage.run(params)
-    assert (listener.trained, params.ledger.read_bytes(), params.history.read_bytes()) == before
+    assert (listener.done, params.ledger.read_bytes(), params.history.read_bytes()) == before
 
 
 @pytest.mark.parametrize("rows", ["image", "text", "mixtures"])
@@ -185,11 +162,11 @@ def test_a_flipped_bit_in_what_is_read_stops_what_must_be_fitted_and_hinders_not
 def test_theta_trains_gcrdp_again_and_changing_it_back_nothing(tmp_path, listener):
     params = build.params(tmp_path, TRAINED)
     stage.run(params)
-    first = listener.trained
+    first = listener.done
     stage.run(with_methods(params, TRAINED, theta=0.5))
-    assert listener.trained == first + len(build.DRAWN)
+    assert listener.done == first + len(build.DRAWN)
     stage.run(params)
-    assert listener.trained == first + len(build.DRAWN)
+    assert listener.done == first + len(build.DRAWN)
 
 
 def test_a_method_trained_alone_is_the_same_head(tmp_path):
@@ -257,9 +234,9 @@ def test_a_method_that_fails_in_one_episode_is_told_of_and_the_others_stand(
     assert {(row["method"], row["seed"]) for row in read_history(params.history).to_pylist()} == {("gap", 0)}
     assert len(list((params.store / "heads").iterdir())) == len(part.keys)  # nothing is left of the one that failed
     monkeypatch.undo()
-    before = listener.trained
+    before = listener.done
     stage.run(params)
-    assert listener.trained == before + 1
+    assert listener.done == before + 1
     assert params.ledger.read_bytes() == clean.ledger.read_bytes()
     assert params.history.read_bytes() == clean.history.read_bytes()
 
@@ -270,6 +247,83 @@ def test_a_reason_that_many_episodes_share_is_one_line(tmp_path, listener, monke
     stage.run(params)
     assert listener.failures == ["gap at 0 shots, seed 0 and in 2 more episodes: no way"]
     assert {key.about["method"] for key in read_ledger(params.ledger).keys} == {"cca"}
+    ((_, code, trace),) = listener.failed
+    assert code == 1
+    assert "__call__" in trace.splitlines()[-3]
+    assert trace.splitlines()[-1].endswith("UserError: no way")
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), RuntimeError("x"), TypeError("x"), KeyError("x")])
+def test_a_mistake_in_the_code_is_raised_and_what_was_finished_stands(tmp_path, listener, monkeypatch, error):
+    params = build.params(tmp_path, ["gap", "cca"])
+    monkeypatch.setattr(gap, "fit", Mortal(error, seed=1))
+    with pytest.raises(type(error)):
+        stage.run(params)
+    assert listener.failed == []
+    assert not params.ledger.exists()
+    folders = list((params.store / "heads").iterdir())
+    assert [shards.is_whole(folder) for folder in folders] == [True] * 4  # of both episodes before
+    monkeypatch.undo()
+    before = listener.done
+    stage.run(params)
+    assert listener.done == before + 2
+
+
+@pytest.mark.parametrize(
+    ("methods", "error", "code"),
+    [
+        (["gap"], UsageError("no such space"), 2),
+        (["gap"], UserError("no luck"), 1),
+        (["gap"], np.linalg.LinAlgError("no luck"), 1),
+        (["gap", "cca"], UsageError("no such space"), 1),
+    ],
+)
+def test_wrong_use_exits_with_2_where_not_one_head_stands(tmp_path, listener, monkeypatch, methods, error, code):
+    params = build.params(tmp_path, methods)
+    monkeypatch.setattr(gap, "fit", Mortal(error, seed=None))
+    stage.run(params)
+    assert [found for _, found, _ in listener.failed] == [code]
+
+
+NAN = np.full((2, 2), np.nan)
+
+
+@pytest.mark.parametrize(
+    "real",
+    [
+        lambda: linalg.cholesky(-np.eye(2)),
+        lambda: linalg.eigh(NAN),
+        lambda: linalg.svd(NAN),
+        lambda: linalg.solve_triangular(NAN, NAN),
+        lambda: np.linalg.svd(NAN),
+        lambda: torch.linalg.cholesky(-torch.eye(2)),
+        lambda: torch.linalg.inv(torch.zeros(2, 2)),
+        lambda: np.float64(1) / 0 if np.seterr(divide="raise") else None,
+        lambda: 1e300**2,
+        lambda: 1 / 0,
+    ],
+)
+def test_what_numbers_raise_is_a_failure_of_the_method(real):
+    with np.errstate(), pytest.raises(Exception) as caught:  # noqa: PT011 - which one is asked below
+        real()
+    assert work.numerical(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: np.ones((2, 3)) @ np.ones((2, 3)),
+        lambda: linalg.eigh(np.ones((2, 3))),
+        lambda: torch.ones(2, 3) @ torch.ones(2, 3),
+        lambda: np.ones(3).reshape(2),
+        lambda: {}["key"],
+        lambda: [][0],
+    ],
+)
+def test_what_wrong_shapes_and_keys_raise_is_none(wrong):
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is asked below
+        wrong()
+    assert not work.numerical(caught.value)
 
 
 def test_values_that_cannot_be_chosen_leave_the_other_rows_standing(tmp_path, listener, monkeypatch):
@@ -322,9 +376,9 @@ def test_a_run_that_was_killed_goes_on_with_the_missing_heads_alone(tmp_path, li
     folders = list((killed.store / "heads").iterdir())
     standing = sum(shards.is_whole(folder) for folder in folders)
     assert standing == 3
-    before = listener.trained
+    before = listener.done
     stage.run(killed)
-    assert listener.trained == before + len(heads(clean)) - standing
+    assert listener.done == before + len(heads(clean)) - standing
     assert killed.ledger.read_bytes() == clean.ledger.read_bytes()
     assert not list((killed.store / "heads").glob("*/tmp-*"))
 
@@ -379,8 +433,8 @@ def test_a_mask_that_theta_spoils_is_said_once_a_run(tmp_path, listener, theta, 
     params = build.params(tmp_path, TRAINED, theta=theta, theta_kind="absolute")
     for runs in (1, 2):
         stage.run(params)
-        assert len(listener.warnings) == runs
-        assert f"the RDP mask is {told} in 12 of 12 steps" in listener.warnings[-1]
+        assert len(listener.warned) == runs
+        assert f"the RDP mask is {told} in 12 of 12 steps" in listener.warned[-1]
 
 
 def test_clip_on_two_towers_is_refused_and_nothing_is_written(tmp_path):
@@ -402,7 +456,7 @@ def test_tuned_methods_are_left_out_where_their_values_were_chosen_on_the_test_c
     write_episodes(params.episodes, [build.episode(protocol="random")], "test")
     stage.run(params)
     assert [key.about["method"] for key in read_ledger(params.ledger).keys] == ["cca", "scm"]
-    assert listener.warnings == [
+    assert listener.warned == [
         "gap, gcrdp, flexclip, cmm: left out, their values were tried on classes of flickr8k-core20, parity that are"
         " tested here; use parity"
     ]

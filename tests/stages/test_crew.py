@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import joblib
@@ -10,23 +9,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from cache.errors import UsageError, UserError
 from stages import crew
 from stages.crew import Crew, lanes_of, share_of, work_by_crew
-from stages.progress import Silent, report_to
-
-
-class Recorder(Silent):
-    def __init__(self) -> None:
-        self.warned: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
-
-
-@pytest.fixture
-def told() -> Iterator[Recorder]:
-    recorder = Recorder()
-    before = report_to(recorder)
-    yield recorder
-    report_to(before)
+from tests.listener import Listener
 
 
 def test_cores_are_shared_out_among_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +37,7 @@ class FakeTask:
 
 
 def test_what_was_recorded_is_not_given_out_again_and_two_deaths_are_enough(
-    monkeypatch: pytest.MonkeyPatch, told: Recorder
+    monkeypatch: pytest.MonkeyPatch, listener: Listener
 ) -> None:
     given = Given(2, 1)
     monkeypatch.setattr(crew, "_by_loky", given)
@@ -64,7 +47,7 @@ def test_what_was_recorded_is_not_given_out_again_and_two_deaths_are_enough(
         work_by_crew(Crew(2, "loky", "cpu", "extract", "shard"), int, tasks, lambda done: recorded.append(done.index))
     assert given.tasks == [[0, 1, 2, 3, 4], [2, 3, 4]]
     assert recorded == [0, 1, 2]
-    assert told.warned == ["a worker process died; 3 shards are given out again"]
+    assert listener.warned == ["a worker process died; 3 shards are given out again"]
     assert str(caught.value) == (
         "extract: a worker process died twice, 2 shards are left; use fewer --workers, or give it more memory"
     )

@@ -1,9 +1,7 @@
-"""A tiny encoder, a few small pictures, and a reporter that remembers."""
+"""A tiny encoder and a few small pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from stages.extract.encoders.encoder import Encoder, load_encoder
 from stages.extract.encoders.lite0_minilm import HEADS
 from stages.extract.params import ExtractParams
 from stages.extract.run import run
-from stages.progress import Silent, report_to
 
 __all__ = ["TINY", "Toys", "manifest_of", "save_pictures", "write_model"]
 
@@ -57,38 +54,6 @@ def lite0() -> Encoder:
 @pytest.fixture(scope="session")
 def lite0_aligned(heads_file: Path) -> Encoder:
     return load_encoder(choice_of("lite0-minilm", heads=heads_file))
-
-
-@dataclass
-class Recorder(Silent):
-    """A reporter that remembers what it was told."""
-
-    said: list[str] = field(default_factory=list)
-    warned: list[str] = field(default_factory=list)
-    started: dict[str, tuple[int, int]] = field(default_factory=dict)
-    advanced: dict[str, int] = field(default_factory=dict)
-    on_advance: Callable[[str], None] = str
-
-    def start(self, what: str, total: int, done: int = 0) -> None:
-        self.started[what] = (total, done)
-
-    def advance(self, what: str, items: int, megabytes: float = 0.0, failed: int = 0) -> None:  # noqa: ARG002
-        self.advanced[what] = self.advanced.get(what, 0) + items
-        self.on_advance(what)
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
-
-
-@pytest.fixture
-def told() -> Iterator[Recorder]:
-    recorder = Recorder()
-    before = report_to(recorder)
-    yield recorder
-    report_to(before)
 
 
 @pytest.fixture

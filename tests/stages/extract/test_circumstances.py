@@ -34,8 +34,9 @@ from stages.extract.params import ExtractParams
 from stages.extract.plan import Row
 from stages.extract.run import run
 from stages.progress import report_to
+from tests.listener import Listener
 from tests.stages.extract import slow
-from tests.stages.extract.conftest import Recorder, Toys
+from tests.stages.extract.conftest import Toys
 
 IN_THE_TEXTS = 8 + 9 * 5 + 8 + 9 + 4  # a step of the commit of the texts' second part; those of the pictures are over
 
@@ -91,19 +92,19 @@ def test_a_second_writer_is_refused_at_once_by_the_name_of_the_first(toys: Toys,
 
 
 def test_a_second_writer_under_dvc_waits_says_for_whom_and_finds_the_work_done(
-    toys: Toys, other: Other, told: Recorder, monkeypatch: pytest.MonkeyPatch
+    toys: Toys, other: Other, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def say(message: str) -> None:
-        told.said.append(message)
+        listener.said.append(message)
         if message.startswith("waiting"):
             other.go_on()
 
-    monkeypatch.setattr(told, "say", say)
+    monkeypatch.setattr(listener, "say", say)
     run(replace(toys.params, wait_for_lock=True))
-    assert {line for line in told.said if "waiting" in line} == {
+    assert {line for line in listener.said if "waiting" in line} == {
         f"waiting for pid {other.process.pid} on {os.uname().nodename}"
     }
-    assert "toys texts" not in told.advanced  # all that was to do was done by the other
+    assert "toys texts" not in listener.advanced  # all that was to do was done by the other
     assert bytes_of(toys.params.store) == bytes_of(other.clean.store)
 
 

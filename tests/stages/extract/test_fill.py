@@ -16,14 +16,15 @@ from cache.store import folder_of, read_ledger
 from proof.toys import bytes_of
 from stages.extract import fill as filling
 from stages.extract.run import run
-from tests.stages.extract.conftest import Recorder, Toys, caches_of, counted_parts, keys_of, save_pictures
+from tests.listener import Listener
+from tests.stages.extract.conftest import Toys, caches_of, counted_parts, keys_of, save_pictures
 
 pytestmark = pytest.mark.usefixtures("one_encoder")
 
 
-def test_the_last_line_says_rate_and_shares(toys: Toys, told: Recorder) -> None:
+def test_the_last_line_says_rate_and_shares(toys: Toys, listener: Listener) -> None:
     run(toys.params)
-    line = next(line for line in told.said if line.startswith("toys images"))
+    line = next(line for line in listener.said if line.startswith("toys images"))
     assert "10 rows in " in line
     assert " items/s (read " in line
     shares = [int(word.strip(",)%")) for word in line.split() if "%" in word]
@@ -148,7 +149,7 @@ def test_whoever_waited_finds_the_work_done(toys: Toys, monkeypatch: pytest.Monk
     assert bytes_of(toys.params.store) == before
 
 
-def test_what_a_dead_worker_left_is_no_part_of_the_cache(toys: Toys, told: Recorder) -> None:
+def test_what_a_dead_worker_left_is_no_part_of_the_cache(toys: Toys, listener: Listener) -> None:
     def die(_what: str) -> None:
         for folder in (toys.params.store / "features").iterdir():
             if not shards.is_whole(folder):
@@ -156,7 +157,7 @@ def test_what_a_dead_worker_left_is_no_part_of_the_cache(toys: Toys, told: Recor
 
     clean = toys.into("clean")
     run(clean)
-    told.on_advance = die
+    listener.on_advance = die
     run(toys.params)
     assert bytes_of(toys.params.store) == bytes_of(clean.store)
 
@@ -197,7 +198,7 @@ def bad_pictures(root: Path) -> list[str]:
     return [*names, "cut.jpg", "empty.jpg", "text.jpg", "bomb.png", "link.jpg"]
 
 
-def test_pictures_that_cannot_be_read_are_listed_and_the_run_goes_on(toys: Toys, told: Recorder) -> None:
+def test_pictures_that_cannot_be_read_are_listed_and_the_run_goes_on(toys: Toys, listener: Listener) -> None:
     toys.remake(bad_pictures(toys.root))
     run(toys.params)
     cache = caches_of(toys.params)["image"]
@@ -211,12 +212,12 @@ def test_pictures_that_cannot_be_read_are_listed_and_the_run_goes_on(toys: Toys,
     }
     listed = cache.path / "failed.parquet"
     assert listed.is_file()
-    assert told.warned == [f"5 of 14 images could not be read and are left out; they are listed in {listed}"]
+    assert listener.warned == [f"5 of 14 images could not be read and are left out; they are listed in {listed}"]
     assert read_ledger(toys.params.ledger).find(rows="image").about == {"rows": "image", "count": 9, "failed": 5}
 
 
 def test_failures_are_told_again_and_never_tried_again(
-    toys: Toys, told: Recorder, monkeypatch: pytest.MonkeyPatch
+    toys: Toys, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toys.remake(["002.jpg", "no.jpg", "nor.jpg"])
     for name in ("no.jpg", "nor.jpg"):
@@ -226,12 +227,12 @@ def test_failures_are_told_again_and_never_tried_again(
     done = counted_parts(monkeypatch)
     run(toys.params)
     assert done == []
-    assert [line[:4] for line in told.warned] == ["2 of", "2 of"]
+    assert [line[:4] for line in listener.warned] == ["2 of", "2 of"]
 
 
-def test_texts_that_were_cut_are_counted(toys: Toys, told: Recorder) -> None:
+def test_texts_that_were_cut_are_counted(toys: Toys, listener: Listener) -> None:
     run(toys.with_(templates=["{}" + " and on" * 20, "{}"]))
-    assert told.warned == ["2 of 4 names exceed 12 tokens and were cut; column 'truncated' marks them"]
+    assert listener.warned == ["2 of 4 names exceed 12 tokens and were cut; column 'truncated' marks them"]
     assert caches_of(toys.params)["name"].index["truncated"].to_pylist() == [True, False] * 2
 
 

@@ -28,7 +28,8 @@ from stages.extract.encoders.encoder import Encoder
 from stages.extract.images import _message, decode, load
 from stages.extract.plan import Row
 from stages.extract.run import run
-from tests.stages.extract.conftest import Recorder, Toys, manifest_of
+from tests.listener import Listener
+from tests.stages.extract.conftest import Toys, manifest_of
 from tests.stages.extract.test_images import noise, saved
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -217,7 +218,7 @@ def hostile_dataset(toys: Toys) -> list[str]:
 
 
 def test_a_dataset_of_nothing_else_is_extracted_to_its_end(
-    toys: Toys, told: Recorder, tiny: Encoder, monkeypatch: pytest.MonkeyPatch
+    toys: Toys, listener: Listener, tiny: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`ingest` would refuse its ids and some of its paths; a manifest may have been made by another hand."""
     monkeypatch.setattr(stage, "load_encoder", lambda choice: tiny)  # noqa: ARG005
@@ -240,7 +241,7 @@ def test_a_dataset_of_nothing_else_is_extracted_to_its_end(
     made = everything_below(toys.base) - before
     assert all(path.is_relative_to(toys.params.store) or path == toys.params.ledger for path in made)
     assert not [path for path in made if "passwd" in path.name or ".." in path.parts]
-    assert told.warned[0].startswith(f"{len(FAILURES) + 3} of {len(names)} images could not be read")
+    assert listener.warned[0].startswith(f"{len(FAILURES) + 3} of {len(names)} images could not be read")
 
 
 def everything_below(folder: Path) -> set[Path]:

@@ -23,7 +23,8 @@ from stages.extract import crew
 from stages.extract.crew import extract_by_crew
 from stages.extract.params import ExtractParams
 from stages.extract.run import run
-from tests.stages.extract.conftest import Recorder, Toys, caches_of
+from tests.listener import Listener
+from tests.stages.extract.conftest import Toys, caches_of
 from tests.stages.extract.mortal import MortalTask, die_always, die_once, refuse
 from tests.stages.extract.test_crew import shares_told
 
@@ -98,11 +99,11 @@ class Killer(threading.Thread):
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_worker_killed_at_work_changes_no_bit(toys: Toys, many: ExtractParams, told: Recorder) -> None:
+def test_a_worker_killed_at_work_changes_no_bit(toys: Toys, many: ExtractParams, listener: Listener) -> None:
     run(many)
     killer = Killer()
     killer.start()
-    told.on_advance = lambda _: killer.armed.set()  # the first round is over: every worker has its encoder
+    listener.on_advance = lambda _: killer.armed.set()  # the first round is over: every worker has its encoder
     by_ray = replace(
         many,
         section=many.section.model_copy(update={"workers": 2, "backend": "ray"}),
@@ -112,14 +113,14 @@ def test_a_worker_killed_at_work_changes_no_bit(toys: Toys, many: ExtractParams,
     for cache in caches_of(many).values():
         if cache.rows_kind != "image":  # their workers would start anew, which is what takes so long
             shutil.copytree(cache.path, by_ray.store / cache.path.relative_to(many.store))
-    told.advanced.clear()
-    told.said.clear()
+    listener.advanced.clear()
+    listener.said.clear()
     run(by_ray)
     killer.over.set()
     assert len(killer.killed) == 1
     assert bytes_of(by_ray.store) == bytes_of(many.store)
-    assert told.advanced == {"toys images": 160}
-    assert shares_told(told, "toys images: 160 rows") == 3
+    assert listener.advanced == {"toys images": 160}
+    assert shares_told(listener, "toys images: 160 rows") == 3
     assert [node["Alive"] for node in ray.nodes()] == [True, True]
 
 

@@ -13,12 +13,13 @@ from proof.toys import bytes_of
 from stages.extract import run as stage
 from stages.extract.encoders.encoder import Encoder
 from stages.extract.run import run
-from tests.stages.extract.conftest import Recorder, Toys, caches_of, counted_parts, keys_of
+from tests.listener import Listener
+from tests.stages.extract.conftest import Toys, caches_of, counted_parts, keys_of
 
 pytestmark = pytest.mark.usefixtures("one_encoder")
 
 
-def test_three_caches_and_a_ledger_that_names_them(toys: Toys, told: Recorder) -> None:
+def test_three_caches_and_a_ledger_that_names_them(toys: Toys, listener: Listener) -> None:
     run(toys.params)
     ledger = read_ledger(toys.params.ledger)
     assert isinstance(ledger, Ledger)
@@ -34,8 +35,8 @@ def test_three_caches_and_a_ledger_that_names_them(toys: Toys, told: Recorder) -
     assert made["image"].tokens([7, 0]).shape == (2, 4, 16)  # type: ignore[union-attr]
     assert made["text"].index["caption"].to_pylist() == [0, 1] * 10
     assert made["name"].ids == ["Red_Fox", "Red_Fox", "polar-bear", "polar-bear"]
-    assert told.advanced == {"toys images": 10, "toys texts": 20, "toys names": 4}
-    assert not told.warned
+    assert listener.advanced == {"toys images": 10, "toys texts": 20, "toys names": 4}
+    assert not listener.warned
 
 
 def test_names_are_spoken_under_the_templates(toys: Toys, tiny: Encoder) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,28 +11,10 @@ from cache.errors import UserError
 from cache.files import digest_bytes, read_about
 from cache.manifest import read_manifest
 from stages.ingest.run import run
-from stages.progress import Silent, report_to
+from tests.listener import Listener
 from tests.stages.ingest.given import COLUMNS, four_pairs, params, write, write_csv
 
 Rows = list[list[str]]
-
-
-class Told(Silent):
-    """Remembers what was said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-
-@pytest.fixture
-def told() -> Iterator[Told]:
-    reporter = Told()
-    before = report_to(reporter)
-    yield reporter
-    report_to(before)
 
 
 def ingest(home: Path, rows: Rows, captions: str = "first", **table: object) -> Path:
@@ -42,7 +24,7 @@ def ingest(home: Path, rows: Rows, captions: str = "first", **table: object) -> 
     return given.manifest
 
 
-def test_a_table_becomes_a_manifest(tmp_path: Path, told: Told) -> None:
+def test_a_table_becomes_a_manifest(tmp_path: Path, listener: Listener) -> None:
     rows = four_pairs(tmp_path)
     path = ingest(tmp_path, rows)
     manifest = read_manifest(path)
@@ -55,7 +37,7 @@ def test_a_table_becomes_a_manifest(tmp_path: Path, told: Told) -> None:
     bytes_of = [(tmp_path / "mine" / image).read_bytes() for image in manifest.images]
     assert manifest.bytes == [len(data) for data in bytes_of]
     assert manifest.xxh3 == [digest_bytes(data) for data in bytes_of]
-    assert told.lines == ["mine: 4 pairs, 4 captions, 2 classes"]
+    assert listener.said == ["mine: 4 pairs, 4 captions, 2 classes"]
 
 
 def test_twice_the_same_data_is_bit_for_bit_the_same_manifest(tmp_path: Path) -> None:
@@ -146,11 +128,11 @@ def test_bad_rows_are_one_line_and_nothing_is_written(
     ],
 )
 def test_one_class_or_none_is_enough(
-    tmp_path: Path, told: Told, label: str, table: dict[str, object], labels: list[list[str]], said: str
+    tmp_path: Path, listener: Listener, label: str, table: dict[str, object], labels: list[list[str]], said: str
 ) -> None:
     rows = [[*row[:3], label] for row in four_pairs(tmp_path)]
     assert read_manifest(ingest(tmp_path, rows, **table)).labels == labels
-    assert told.lines == [f"mine: 4 pairs, 4 captions, {said}"]
+    assert listener.said == [f"mine: 4 pairs, 4 captions, {said}"]
 
 
 def test_an_unusable_picture_is_called_that_where_its_path_is_the_id(tmp_path: Path) -> None:
@@ -186,10 +168,10 @@ def test_an_unknown_dataset_names_the_nearest(tmp_path: Path) -> None:
     assert str(error.value) == "no dataset 'wikpedia'; did you mean 'wikipedia'?"
 
 
-def test_a_declared_split_is_counted_in_the_summary(tmp_path: Path, told: Told) -> None:
+def test_a_declared_split_is_counted_in_the_summary(tmp_path: Path, listener: Listener) -> None:
     rows = [[*row, split] for row, split in zip(four_pairs(tmp_path), ["dev", "train", "test", "none"], strict=True)]
     write_csv(tmp_path / "mine" / "pairs.csv", rows, columns=[*COLUMNS, "part"])
     given = params(tmp_path, "table", path="mine/pairs.csv", split="part")
     run(given)
     assert read_manifest(given.manifest).splits == ["val", "train", "test", None]
-    assert told.lines == ["mine: 4 pairs, 4 captions, 2 classes, 1 train, 1 val, 1 test"]
+    assert listener.said == ["mine: 4 pairs, 4 captions, 2 classes, 1 train, 1 val, 1 test"]

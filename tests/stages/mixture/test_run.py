@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,8 +19,8 @@ from stages.em import fit_mixture, views_of
 from stages.mixture import fit
 from stages.mixture.params import MixtureParams, MixtureSection
 from stages.mixture.run import run
-from stages.progress import Silent, report_to
 from tests.cache.build import flip_bit, tree
+from tests.listener import Listener
 from tests.stages.small_features import Place, place
 
 IDS = ["e", "a", "d", "b", "c"]
@@ -33,28 +32,6 @@ SECTION: dict[str, Any] = {
     "floor": 1e-4,
     "groups": "em",
 }
-
-
-class Heard(Silent):
-    """Keeps what was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
-
-
-@pytest.fixture
-def heard() -> Iterator[Heard]:
-    listener = Heard()
-    before = report_to(listener)
-    yield listener
-    report_to(before)
 
 
 def tokens_of(n: int, width: int, seed: int) -> np.ndarray:
@@ -149,12 +126,14 @@ def test_random_groups_keep_weights_and_change_views(tmp_path: Path) -> None:
     np.testing.assert_allclose(sizes[0], sizes[1])
 
 
-def test_without_tokens_there_is_one_view_the_pooled_vector_and_a_remark(tmp_path: Path, heard: Heard) -> None:
+def test_without_tokens_there_is_one_view_the_pooled_vector_and_a_remark(tmp_path: Path, listener: Listener) -> None:
     run(asked := params(small(tmp_path, tokens=False)))
     rows = kept(asked)["image"]
     np.testing.assert_allclose(rows.views[:, 0], IMAGES.mean(1), rtol=1e-3, atol=1e-3)
     assert rows.views.shape == (5, 1, 8)
-    assert heard.said == ["mixture: the caches hold no tokens, so K is 1 and an item's one view is its pooled vector"]
+    assert listener.said == [
+        "mixture: the caches hold no tokens, so K is 1 and an item's one view is its pooled vector"
+    ]
     assert read_ledger(asked.ledger).keys[0].about["components"] == 1
 
 
@@ -262,11 +241,11 @@ def test_a_flipped_bit_in_the_features_stops_what_must_be_fitted_and_is_not_look
     assert before.items() < tree(here.store).items()
 
 
-def test_people_are_warned_where_the_mixtures_have_collapsed(tmp_path: Path, heard: Heard) -> None:
+def test_people_are_warned_where_the_mixtures_have_collapsed(tmp_path: Path, listener: Listener) -> None:
     images = np.zeros((5, 201, 8), np.float16)
     images[:, 0] = 1.0  # one token apart, two hundred alike
     run(params(small(tmp_path, images=images), components=2))
-    assert heard.warned == [
+    assert listener.warned == [
         "5 of 5 image mixtures have collapsed onto one component;"
         " set mixture.temperature to a higher value or mixture.components to a lower one"
     ]

@@ -11,22 +11,12 @@ import pytest
 from cache.episodes import read_episodes
 from cache.errors import ParamsError
 from cache.files import read_about
-from stages.progress import Silent, report_to
 from stages.split.params import SplitParams, SplitSection
 from stages.split.run import run
+from tests.listener import Listener
 from tests.stages.small_features import place
 
 IDS = [f"{name}{i}" for i in range(6) for name in "abcd"]
-
-
-class Heard(Silent):
-    """Keeps what was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 def params(folder: Path, shots: list[int], **changes: Any) -> SplitParams:
@@ -79,12 +69,10 @@ def test_fewer_than_two_classes_are_refused_with_the_key_to_set(tmp_path: Path, 
     assert not asked.episodes.exists()
 
 
-def test_people_are_told_the_sizes_and_how_many_items_are_on_both_sides(tmp_path: Path) -> None:
+def test_people_are_told_the_sizes_and_how_many_items_are_on_both_sides(tmp_path: Path, listener: Listener) -> None:
     labels = [[name[0]] for name in IDS]
     labels[0] = ["a", "b"]
-    before = report_to(listener := Heard())
     run(params(tmp_path, [0, 1], labels=labels))
-    report_to(before)
     assert listener.said == [
         "small: 4 episodes; 2 source classes (6 train, 6 test), 2 target classes (6 train, 6 test)",
         "small: items with a source and a target label: 1; none is trained on, all stay in the galleries",

@@ -13,7 +13,7 @@ from cache.errors import MissingError, UserError
 from cache.manifest import read_manifest
 from stages.ingest.datasets.wikipedia import PARTS, load
 from stages.ingest.run import run
-from stages.progress import Silent, report_to
+from tests.listener import Listener
 from tests.stages.ingest.given import params, wikipedia, write
 
 TRAIN = ["a-1\tp1\t1", "a-2\tp2\t2", "b-1.1\tp3\t1"]
@@ -148,22 +148,12 @@ def test_bad_input_is_one_line(tmp_path: Path, change: Callable[[Path], None], m
     assert "\n" not in str(error.value)
 
 
-def test_articles_that_are_not_well_formed_are_read_and_counted(tmp_path: Path) -> None:
+def test_articles_that_are_not_well_formed_are_read_and_counted(tmp_path: Path, listener: Listener) -> None:
     root = small(tmp_path)
     write(root / "texts" / "a-2.xml", '<document name="A & B"><text>Read & kept</text></document>')
-    warnings: list[str] = []
-
-    class Told(Silent):
-        def warn(self, message: str) -> None:
-            warnings.append(message)
-
-    before = report_to(Told())
-    try:
-        manifest = load(params(tmp_path, "wikipedia"))
-    finally:
-        report_to(before)
+    manifest = load(params(tmp_path, "wikipedia"))
     assert manifest.texts[1] == ["Read & kept"]
-    assert warnings == [
+    assert listener.warned == [
         "wikipedia: 1 of 4 articles are not well-formed XML and were read between their <text> tags, "
         "the first is 'texts/a-2.xml'"
     ]

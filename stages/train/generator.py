@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -13,10 +13,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu, normalize
 
-from stages.heads.head import Step
+from stages.heads.head import Affine, Step
 from stages.items import MODALITIES, Modality
-from stages.train.loop import Batch, descend_once, draw_batches, one_thread, require_finite_weights, stream
-from stages.train.params import FlexclipSection
+from stages.train.episode import TrainEpisode, members_of
+from stages.train.loop import (
+    Batch,
+    descend_once,
+    draw_batches,
+    mapped_names,
+    one_thread,
+    prepare,
+    require_finite_weights,
+    stream,
+)
+from stages.train.params import GeneratorSection
 
 SLOPE = 0.2  # of the leaky ReLU below 0
 BETAS = (0.5, 0.9)  # of Adam, as is usual where a gradient penalty holds the critic (Gulrajani et al. 2017)
@@ -52,6 +62,16 @@ class Generated(NamedTuple):
 
     features: dict[Modality, Tensor]
     classes: Tensor
+
+
+class Made(NamedTuple):
+    """What a method learns from: an episode's items with classes (N, C), target classes first, also those that no item
+    is of; the names of these classes (C, d) as unit vectors; made-up pairs of the target classes; training curves."""
+
+    data: Batch
+    names: Tensor
+    pairs: Generated
+    curve: tuple[Step, ...]
 
 
 @dataclass(frozen=True)
@@ -133,19 +153,19 @@ def generator_terms(nets: VaeGan, real: Tensor, conditions: Tensor, generator: t
 
 
 def train_generator(
-    known: Known, section: FlexclipSection, seed: int, modality: Modality
+    known: Known, section: GeneratorSection, seed: int, modality: Modality
 ) -> tuple[VaeGan, list[dict[str, float]]]:
     """Train one modality's networks, `critic_steps` of the critic before each step of encoder and generator; returns
     them and the figures of every step. One thread, so that the numbers do not depend on how many cores there are."""
     drawn = {what: stream(seed, "generator", modality, what) for what in ("weights", "batches", "noise")}
     nets = start(known.features.shape[1], section.hidden, section.latent, drawn["weights"])
     makers, judges = [*nets.encoder, *nets.generator], list(nets.critic)
-    adams = [torch.optim.Adam(part, lr=section.generator_lr, betas=BETAS) for part in (makers, judges)]
-    count = section.generator_steps * section.critic_steps
+    adams = [torch.optim.Adam(part, lr=section.lr, betas=BETAS) for part in (makers, judges)]
+    count = section.steps * section.critic_steps
     batches = draw_batches(known.support, section.model_copy(update={"steps": count}), drawn["batches"])
     curve: list[dict[str, float]] = []
     with one_thread():
-        for step in range(section.generator_steps):
+        for step in range(section.steps):
             for rows in islice(batches, section.critic_steps):
                 given = known.features[rows], known.conditions[rows]
                 judged = critic_terms(nets, *given, drawn["noise"])
@@ -157,7 +177,7 @@ def train_generator(
     return nets, curve
 
 
-def generator_loss(terms: Mapping[str, Tensor], section: FlexclipSection, width: int) -> Tensor:
+def generator_loss(terms: Mapping[str, Tensor], section: GeneratorSection, width: int) -> Tensor:
     """The VAE's loss and `adversarial` times the doubt. (ours) A feature's d dimensions count as Gaussians of variance
     1/d about the decoder's, and all is in units of d/2 nats, so that the two weigh alike in any width."""
     vae = terms["reconstruction"] + 2 / width * terms["divergence"]
@@ -165,7 +185,7 @@ def generator_loss(terms: Mapping[str, Tensor], section: FlexclipSection, width:
 
 
 def train_generators(
-    data: Batch, conditions: Tensor, section: FlexclipSection, seed: int
+    data: Batch, conditions: Tensor, section: GeneratorSection, seed: int
 ) -> tuple[dict[Modality, VaeGan], tuple[Step, ...]]:
     """The networks of both modalities, trained on an episode's items and the names (N, d) of their classes, and the
     curves, `generator_<modality>_<figure>`."""
@@ -187,6 +207,31 @@ def generate(nets: Mapping[Modality, VaeGan], names: Tensor, count: int, seed: i
         noise = {m: _noise(own, len(classes), stream(seed, "made-up pairs", m)) for m, own in nets.items()}
         features = {m: decode(own.generator, noise[m], names[classes]) for m, own in nets.items()}
     return Generated(features, classes)
+
+
+def make_pairs(
+    episode: TrainEpisode,
+    align: dict[Modality, Affine],
+    section: GeneratorSection,
+    count: int,
+    seed: int,
+    otherwise: str,
+) -> Made:
+    """Train the networks of both modalities on an episode's rows, in the space that `align` maps to, and let them make
+    `count` pairs of each target class. UserError where a class has a name without a vector (see mapped_names)."""
+    classes = [*episode.target, *episode.source]
+    names = mapped_names(episode, classes, align, otherwise)
+    members = torch.tensor(members_of(episode.items.labels, classes))
+    data = replace(prepare(episode, align, views=False), classes=members)
+    with one_thread():
+        named = conditions(members, names)
+    nets, curve = train_generators(data, named, section, seed)
+    return Made(data, names, generate(nets, names[: len(episode.target)], count, seed), curve)
+
+
+def conditions(classes: Tensor, names: Tensor) -> Tensor:
+    """What an item's features are made under, (N, d): its class's name, (ours) of several the norm of their sum."""
+    return normalize(classes.float() @ names, dim=1)
 
 
 def _noise(nets: VaeGan, rows: int, generator: torch.Generator) -> Tensor:

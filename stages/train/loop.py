@@ -18,7 +18,7 @@ from stages.heads.linear import Residual
 from stages.items import MODALITIES, Array, Modality
 from stages.threads import one_blas_thread
 from stages.train.episode import TrainEpisode, members_of, name_vectors, require_names
-from stages.train.params import DescentSection, GapSection
+from stages.train.params import BatchesSection, DescentSection, GapSection
 
 Weights = dict[Modality, tuple[Tensor, ...]]  # W, b and, behind a hidden layer, W1, b1 (see Residual)
 
@@ -93,13 +93,13 @@ def one_hot(labels: list[tuple[str, ...]]) -> Tensor:
 
 
 def mapped_names(
-    episode: TrainEpisode, classes: Sequence[str], align: Mapping[Modality, Affine], method: str
+    episode: TrainEpisode, classes: Sequence[str], align: Mapping[Modality, Affine], otherwise: str
 ) -> Tensor:
     """The names of some classes as unit vectors (C, d) float32, each the mean over the templates, mapped as texts are.
 
-    UserError for a class whose name has no vector."""
+    UserError for a class whose name has no vector; it says what to do otherwise than rename it."""
     vectors = name_vectors(episode.items, classes, "joint")
-    require_names(classes, vectors, f"leave {method} out of train.methods")
+    require_names(classes, vectors, otherwise)
     with one_blas_thread():
         return torch.tensor(to_sphere(vectors, episode.items.aligned, align.get("text")))
 
@@ -127,7 +127,7 @@ def by_seed(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def draw_batches(support: Tensor, section: DescentSection, generator: torch.Generator) -> Iterator[Tensor]:
+def draw_batches(support: Tensor, section: BatchesSection, generator: torch.Generator) -> Iterator[Tensor]:
     """`steps` batches of row numbers (batch,), `support_share` of each from the supports where there are any.
 
     Rows repeat within a batch only where there are fewer than are wanted."""

@@ -53,14 +53,30 @@ class CcaSection(Section):
     power: Weight
 
 
-class DescentSection(Section):
-    """What every residual head is trained with: temperature, Adam's rate, steps, batches and the supports in them."""
+class BatchesSection(Section):
+    """What training in batches takes: Adam's rate, steps, batches and the supports in them."""
 
-    tau: Positive
     lr: Positive
     steps: int = Field(ge=0)
     batch: int = Field(ge=2)
     support_share: Fraction
+
+
+class DescentSection(BatchesSection):
+    """What every residual head is trained with: temperature beside that."""
+
+    tau: Positive
+
+
+class GeneratorSection(BatchesSection):
+    """FLEX-CLIP's VAE-GAN: units of every hidden layer, latent dimensions, steps of the critic before each of the
+    generator's `steps`, weights of the gradient penalty and of what the critic says."""
+
+    hidden: int = Field(ge=1)
+    latent: int = Field(ge=1)
+    critic_steps: int = Field(ge=1)
+    penalty: Weight
+    adversarial: Weight
 
 
 class GapSection(DescentSection):
@@ -115,24 +131,17 @@ class GcrdpSection(GapSection):
 
 
 class FlexclipSection(GapSection):
-    """FLEX-CLIP: steps and lr are those of its head, which a hidden layer and a gate make.
+    """FLEX-CLIP: a head that a hidden layer and a gate make, and the generator of what it learns from.
 
-    hidden: units of every hidden layer; gate: where its bias starts; classification: weight of that loss beside the
-    InfoNCE; generated: made-up pairs a target class; generated_share: their share of a batch, beside its real rows.
-    Of the generator: latent dimensions, steps, rate, steps of the critic before each, weights of the gradient penalty
-    and of what the critic says."""
+    gate: where its bias starts; classification: weight of that loss beside the InfoNCE; generated: made-up pairs a
+    target class; generated_share: their share of a batch, beside its real rows."""
 
     hidden: int = Field(ge=1)
     gate: float
     classification: Weight
     generated: int = Field(ge=0)
     generated_share: float = Field(ge=0, lt=1)
-    latent: int = Field(ge=1)
-    generator_steps: int = Field(ge=0)
-    generator_lr: Positive
-    critic_steps: int = Field(ge=1)
-    penalty: Weight
-    adversarial: Weight
+    generator: GeneratorSection
 
 
 class CmmSection(DescentSection):

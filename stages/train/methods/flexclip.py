@@ -3,7 +3,7 @@ from both is blended into the features by a gate, so that they degrade as little
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,19 +13,17 @@ from torch.nn.functional import normalize
 
 from stages.heads import gated
 from stages.heads.gated import Gate, GatedHead
-from stages.heads.head import Affine, Head, Step
+from stages.heads.head import Head, Step
 from stages.heads.linear import Residual
 from stages.items import MODALITIES, Modality
-from stages.train.episode import TrainEpisode, describe, fitted, members_of, space
-from stages.train.generator import Generated, generate, train_generators
+from stages.train.episode import TrainEpisode, describe, fitted, space
+from stages.train.generator import Generated, make_pairs
 from stages.train.loop import (
     Batch,
     array_of,
     by_seed,
     descend,
     draw_batches,
-    mapped_names,
-    prepare,
     projected,
     stream,
     zeros,
@@ -58,28 +56,11 @@ def fit(episode: TrainEpisode, section: FlexclipSection, seed: int) -> Head:
 
     UserError where a class has a name without a vector."""
     align = space(episode)
-    names = class_names(episode, align)
-    data = replace(prepare(episode, align, views=False), classes=members(episode))
-    nets, generator_curve = train_generators(data, conditions(data.classes, names), section, seed)
-    made = generate(nets, names[: len(episode.target)], section.generated, seed)
+    how = section.generator, section.generated, seed
+    data, names, made, generator_curve = make_pairs(episode, align, *how, "leave flexclip out of train.methods")
     blends, curve = train_blends(with_generated(data, made), len(data.item), names, section, seed)
     about = {**describe(episode, "flexclip", gated.KIND), **fitted(episode, section), "seed": seed}
     return GatedHead(about, align, {m: as_gate(blend) for m, blend in blends.items()}, (*generator_curve, *curve))
-
-
-def class_names(episode: TrainEpisode, align: Mapping[Modality, Affine]) -> Tensor:
-    """The names of all classes, (C, d) float32, target classes first: see mapped_names."""
-    return mapped_names(episode, [*episode.target, *episode.source], align, "flexclip")
-
-
-def members(episode: TrainEpisode) -> Tensor:
-    """(N, C) bool: which item is of which class, target classes first, also of classes that no item is of."""
-    return torch.tensor(members_of(episode.items.labels, [*episode.target, *episode.source]))
-
-
-def conditions(classes: Tensor, names: Tensor) -> Tensor:
-    """What an item's features are made under, (N, d): its class's name, (ours) of several the norm of their sum."""
-    return normalize(classes.float() @ names, dim=1)
 
 
 def with_generated(data: Batch, made: Generated) -> Batch:

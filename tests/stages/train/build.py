@@ -23,6 +23,7 @@ from stages.train.params import (
     FlexclipSection,
     GapSection,
     GcrdpSection,
+    GeneratorSection,
     ScmSection,
     TrainParams,
     TrainSection,
@@ -132,8 +133,13 @@ def gcrdp_section(**changes: Any) -> GcrdpSection:
 
 
 def flexclip_section(**changes: Any) -> FlexclipSection:
-    small = {"steps": 4, "batch": 8, "hidden": 5, "latent": 3, "generated": 4, "generator_steps": 2}
+    small = {"steps": 4, "batch": 8, "hidden": 5, "generated": 4, "generator": generator_section()}
     return FlexclipSection(**{**shipped()["flexclip"], **small, **changes})
+
+
+def generator_section(**changes: Any) -> GeneratorSection:
+    small = {"steps": 2, "batch": 8, "hidden": 5, "latent": 3}
+    return GeneratorSection(**{**shipped()["flexclip"]["generator"], **small, **changes})
 
 
 def cmm_section(**changes: Any) -> CmmSection:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cache.errors import UserError
-from stages.items import MODALITIES
+from stages.items import MODALITIES, unit
 from stages.train import generator as stage
 from stages.train.generator import Known, Layers, VaeGan
 from stages.train.loop import Batch
@@ -38,8 +38,7 @@ def toy(seed: int = 0) -> Known:
 
 
 def section(**changes):
-    given = {"hidden": 16, "latent": 4, "batch": 32, "generator_lr": 3e-3, "generator_steps": 60, **changes}
-    return build.flexclip_section(**given)
+    return build.generator_section(**{"hidden": 16, "latent": 4, "batch": 32, "lr": 3e-3, "steps": 60, **changes})
 
 
 def trained(**changes) -> tuple[VaeGan, list[dict[str, float]]]:
@@ -111,7 +110,7 @@ def test_gradients_are_those_of_the_formulas(name):
 
 
 def test_made_up_features_are_unit_vectors_and_start_from_the_name():
-    nets, known = trained(generator_steps=0)[0], toy()
+    nets, known = trained(steps=0)[0], toy()
     assert made(nets, known).norm(dim=1).numpy() == pytest.approx(1, abs=1e-5)
     silent = Layers(nets.generator.inner, nets.generator.inner_bias, 0 * nets.generator.outer, torch.zeros(WIDTH))
     assert torch.allclose(stage.decode(silent, torch.zeros(len(known.features), 4), known.conditions), known.conditions)
@@ -123,9 +122,9 @@ def test_a_generator_loss_has_its_three_terms():
 
 
 def test_a_critic_learns_to_tell_real_features_from_noise():
-    known, adam_of = toy(), section(generator_lr=1e-2)
+    known, adam_of = toy(), section(lr=1e-2)
     nets = stage.start(WIDTH, 16, 4, torch.Generator().manual_seed(0))
-    adam = torch.optim.Adam(list(nets.critic), lr=adam_of.generator_lr)
+    adam = torch.optim.Adam(list(nets.critic), lr=adam_of.lr)
     draws = torch.Generator().manual_seed(0)
     for _ in range(100):  # the generator stays as it was drawn
         found = stage.critic_terms(nets, known.features, known.conditions, draws)
@@ -140,7 +139,7 @@ def test_a_critic_learns_to_tell_real_features_from_noise():
 
 
 def test_a_trained_generator_comes_nearer_to_the_real_features_of_every_class():
-    fresh, untrained, nets = toy(seed=9), trained(generator_steps=0)[0], trained()[0]
+    fresh, untrained, nets = toy(seed=9), trained(steps=0)[0], trained()[0]
     before, after = (discrepancy(made(net, fresh), fresh.features) for net in (untrained, nets))
     assert after < 0.3 * before
     centres = normalize(fresh.features.view(CLASSES, EACH, WIDTH).mean(1), dim=1)
@@ -165,7 +164,7 @@ def test_the_reconstruction_falls():
     "change", [{"penalty": 1.0}, {"adversarial": 0.0}, {"critic_steps": 1}, {"support_share": 0.1}]
 )
 def test_every_value_moves_the_generator(change):
-    usual, other = (trained(**{"generator_steps": 3, **own})[0].generator.outer for own in ({}, change))
+    usual, other = (trained(**{"steps": 3, **own})[0].generator.outer for own in ({}, change))
     assert not torch.equal(usual, other)
 
 
@@ -177,7 +176,7 @@ def pair() -> tuple[Batch, Tensor]:
 
 
 def test_generated_pairs_say_their_class_and_both_modalities():
-    nets, curve = stage.train_generators(*pair(), section(generator_steps=2), 0)
+    nets, curve = stage.train_generators(*pair(), section(steps=2), 0)
     names = torch.eye(WIDTH)[3:5]
     found = stage.generate(nets, names, 6, 0)
     assert found.classes.tolist() == [0] * 6 + [1] * 6
@@ -194,7 +193,7 @@ def test_generated_pairs_say_their_class_and_both_modalities():
 
 def test_the_same_seed_generates_the_same_bits_and_another_does_not():
     def bits(seed: int, own: int) -> bytes:
-        nets, _ = stage.train_generators(*pair(), section(generator_steps=2), seed)
+        nets, _ = stage.train_generators(*pair(), section(steps=2), seed)
         return stage.generate(nets, torch.eye(WIDTH)[3:5], 6, own).features["text"].numpy().tobytes()
 
     assert bits(0, 0) == bits(0, 0)
@@ -204,4 +203,19 @@ def test_the_same_seed_generates_the_same_bits_and_another_does_not():
 
 def test_networks_that_blow_up_in_their_last_step_are_refused():
     with pytest.raises(UserError, match=r"^train: the weights are no usable numbers after the last step; lower lr"):
-        trained(generator_steps=1, critic_steps=1, generator_lr=1e17)
+        trained(steps=1, critic_steps=1, lr=1e17)
+
+
+def test_an_item_of_two_classes_is_made_under_both_names():
+    classes = torch.tensor([[True, True, False], [False, False, True]])
+    expected = [[math.sqrt(0.5), math.sqrt(0.5), 0], [0, 0, 1]]
+    assert stage.conditions(classes, torch.eye(3)).numpy() == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_names_are_those_of_all_classes_target_classes_first():
+    made = stage.make_pairs(build.fit_on(), {}, section(steps=0), 1, 0, "give up")
+    expected = unit(np.stack([build.names()[name] for name in (*build.TARGET, *build.SOURCE)]))
+    assert made.names.numpy() == pytest.approx(expected, abs=1e-6)
+    assert [own.tolist() for own in made.data.classes] == [
+        [name in own for name in (*build.TARGET, *build.SOURCE)] for own in build.fit_on().items.labels
+    ]

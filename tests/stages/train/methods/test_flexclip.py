@@ -30,10 +30,7 @@ def fit(episode=None, seed: int = 0, **changes):
 def with_pairs(**changes):
     """An episode's items with made-up pairs behind them, the names, and the section."""
     episode, section = build.fit_on(), build.flexclip_section(**changes)
-    names = flexclip.class_names(episode, {})
-    data = replace(prepare(episode, {}, views=False), classes=flexclip.members(episode))
-    nets, _ = generator.train_generators(data, flexclip.conditions(data.classes, names), section, 0)
-    made = generator.generate(nets, names[: len(build.TARGET)], section.generated, 0)
+    data, names, made, _ = generator.make_pairs(episode, {}, section.generator, section.generated, 0, "give up")
     return flexclip.with_generated(data, made), names, section
 
 
@@ -115,16 +112,18 @@ def test_made_up_pairs_stand_behind_the_real_ones_as_items_of_target_classes():
 def test_pairs_are_made_for_the_target_classes_from_networks_of_all_rows(monkeypatch):
     seen = {}
 
+    train, make = generator.train_generators, generator.generate
+
     def watched_training(data, conditions, *given):
         seen["trained"] = data.pooled["image"], conditions
-        return generator.train_generators(data, conditions, *given)
+        return train(data, conditions, *given)
 
     def watched_making(nets, names, *given):
         seen["made"] = names
-        return generator.generate(nets, names, *given)
+        return make(nets, names, *given)
 
-    monkeypatch.setattr(flexclip, "train_generators", watched_training)
-    monkeypatch.setattr(flexclip, "generate", watched_making)
+    monkeypatch.setattr(generator, "train_generators", watched_training)
+    monkeypatch.setattr(generator, "generate", watched_making)
     fit(generated=3)
     items, held = build.fit_on().items, build.names()
     assert seen["trained"][0].numpy() == pytest.approx(unit(items.pooled["image"]), abs=1e-6)
@@ -152,14 +151,14 @@ def test_no_made_up_pair_leaves_the_real_ones():
 @pytest.mark.parametrize(
     "change",
     [
-        {"generator_steps": 1},
-        {"generator_lr": 1e-2},
+        {"generator": build.generator_section(steps=1)},
+        {"generator": build.generator_section(lr=1e-2)},
+        {"generator": build.generator_section(latent=2)},
         {"generated": 1},
         {"generated_share": 0.0},
         {"classification": 0.0},
         {"gate": -1.0},
         {"hidden": 6},
-        {"latent": 2},
         {"tau": 0.5},
         {"positives": "in"},
     ],
@@ -173,19 +172,6 @@ def test_what_is_made_up_moves_the_head_also_without_a_support():
     assert found[0] != found[1]
 
 
-def test_an_item_of_two_classes_is_made_under_both_names():
-    classes = torch.tensor([[True, True, False], [False, False, True]])
-    names = torch.eye(3)
-    expected = [[math.sqrt(0.5), math.sqrt(0.5), 0], [0, 0, 1]]
-    assert flexclip.conditions(classes, names).numpy() == pytest.approx(np.array(expected), abs=1e-6)
-
-
-def test_names_are_those_of_all_classes_target_classes_first():
-    names = flexclip.class_names(build.fit_on(), {}).numpy()
-    expected = unit(np.stack([build.names()[name] for name in (*build.TARGET, *build.SOURCE)]))
-    assert names == pytest.approx(expected, abs=1e-6)
-
-
 def test_a_class_whose_name_has_no_vector_is_refused():
     episode = build.fit_on()
     held = {name: vector for name, vector in build.names().items() if name != build.TARGET[1]}
@@ -194,7 +180,7 @@ def test_a_class_whose_name_has_no_vector_is_refused():
 
 
 def test_every_figure_of_both_stages_is_recorded():
-    history = fit(steps=3, generator_steps=2).history
+    history = fit(steps=3, generator=build.generator_section(steps=2)).history
     steps = {name: [step.step for step in history if step.name == name] for name in {step.name for step in history}}
     head = {"loss", "contrast", "classification", "gate_image", "gate_text"}
     of_generator = {

@@ -216,7 +216,7 @@ def _train_stamp(setting: Setting) -> str:
 
 def _uses_views(setting: Setting) -> bool:
     """Whether a method that is to run reads component views: only then is a mixture fitted on the way."""
-    return any(row.method.uses_views for row in rows_of(setting.params.train))
+    return any(row.uses_views for row in rows_of(setting.params.train))
 
 
 def _mixtures(setting: Setting) -> Path | None:

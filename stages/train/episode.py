@@ -64,6 +64,11 @@ def inductive(episode: TrainEpisode) -> TrainEpisode:
     return replace(episode, unlabelled=episode.unlabelled.take([]))
 
 
+def without_views(episode: TrainEpisode) -> TrainEpisode:
+    """The episode without the component views of its items, for a fit that reads none: its head names no mixture."""
+    return replace(episode, items=replace(episode.items, views=None, weights=None, live=None))
+
+
 def relabelled(items: Items, labels: list[tuple[str, ...]]) -> Items:
     """The items under other labels."""
     return Items(**{**vars(items), "labels": labels})
@@ -127,7 +132,7 @@ def describe(episode: TrainEpisode, method: str, kind: str) -> dict[str, Any]:
         "method": method,
         "encoder": items.encoder,
         "aligned": items.aligned,
-        "features": {name: items.keys[name] for name in find(method).reads},
+        "features": {name: items.keys[name] for name in find(method).reads(items.views is not None)},
     }
 
 

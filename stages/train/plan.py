@@ -15,7 +15,15 @@ from cache.store import make_key
 from stages.items import captions_read
 from stages.section import Section, twice
 from stages.train.methods import Method, find
-from stages.train.params import LETS_IN, Access, CcaSection, TrainSection, UnlabelledSection, VariantSection
+from stages.train.params import (
+    LETS_IN,
+    Access,
+    CcaSection,
+    GcrdpSection,
+    TrainSection,
+    UnlabelledSection,
+    VariantSection,
+)
 
 CHOSEN_ON = ("flickr8k-core20", "core20-masked")  # the photographs that params.yaml's values were tried on
 CHOSEN_PROTOCOL = "parity"  # and the class split of that choice
@@ -38,6 +46,13 @@ class Row:
     def lets_in(self) -> str | None:
         """The role whose items it sees without their labels, None for none."""
         return LETS_IN[self.access]
+
+    @property
+    def uses_views(self) -> bool:
+        """Whether it reads the component views of items, which the stage `mixture` makes: not with mixtures of classes,
+        which its method makes for itself."""
+        of_classes = isinstance(self.section, GcrdpSection) and self.section.over == "class"
+        return self.method.uses_views and not of_classes
 
 
 def rows_of(section: TrainSection) -> list[Row]:
@@ -161,7 +176,7 @@ def _common(row: Row, features: Features, align: CcaSection) -> dict[str, Any]:
         "method": row.method.name,
         "params": None if row.section is None else row.section.model_dump(by_alias=True),
         "align": align.model_dump() if row.method.uses_align and not features.aligned else None,
-        "features": {name: features.keys[name] for name in row.method.reads},
+        "features": {name: features.keys[name] for name in row.method.reads(row.uses_views)},
         "captions": captions_read(features.captions),
     }
 

@@ -83,7 +83,7 @@ def _admitted(rows: list[Row], dataset: str, episodes: list[Episode]) -> list[Ro
 
 
 def _sources(params: TrainParams, rows: list[Row]) -> Sources:
-    mixtures = params.mixtures if any(row.method.uses_views for row in rows) else None
+    mixtures = params.mixtures if any(row.uses_views for row in rows) else None
     paths = params.store, params.manifest, params.features, mixtures
     apart = any(isinstance(row.section, ScmSection) and row.section.captions == "all" for row in rows)
     return Sources(*paths, params.captions, params.episodes, apart)

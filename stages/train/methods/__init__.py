@@ -32,10 +32,10 @@ class Method:
     uses_names: bool = False
     selects: bool = False
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The features that its head is made of and applied to, as Items.keys calls them."""
-        return ("image", "text", *["name"] * self.uses_names, *["mixtures"] * self.uses_views)
+    def reads(self, views: bool) -> tuple[str, ...]:
+        """The features that its head is made of and applied to, as Items.keys calls them; views: whether there are any
+        for it."""
+        return ("image", "text", *["name"] * self.uses_names, *["mixtures"] * (self.uses_views and views))
 
     def fit(self) -> Callable[..., Any]:
         """The method's `fit(episode, section, seed) -> Head`."""

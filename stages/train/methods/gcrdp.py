@@ -14,7 +14,7 @@ from stages.heads.head import Head
 from stages.heads.linear import LinearHead
 from stages.items import MODALITIES, Modality
 from stages.train.class_mixture import Mixed, fit_classes
-from stages.train.episode import TrainEpisode, describe_linear, fitted, require_joint_views, space
+from stages.train.episode import TrainEpisode, describe_linear, fitted, require_joint_views, space, without_views
 from stages.train.loop import Batch, Objective, Weights, one_thread, prepare, residual, train_residuals
 from stages.train.losses import (
     best_match,
@@ -44,6 +44,8 @@ def fit(episode: TrainEpisode, section: GcrdpSection, seed: int) -> Head:
     of_items = section.over == "tokens"
     if of_items:
         require_joint_views(episode, "gcrdp")
+    else:
+        episode = without_views(episode)
     align = space(episode)
     data = prepare(episode, align, views=of_items)
     read = read_items if of_items else class_reader(data, section)

@@ -78,6 +78,16 @@ def test_mixtures_renew_only_what_reads_views(name, renewed):
     assert (keys(name, other) != keys(name)) == renewed
 
 
+def test_mixtures_of_classes_need_no_mixture_of_items_and_name_none():
+    section = build.section(["gcrdp"], over="class", retrieve="pooled")
+    bare = replace(FEATURES, keys={name: key for name, key in FEATURES.keys.items() if name != "mixtures"})
+    assert [row.uses_views for row in rows_of(section)] == [False]
+    assert keys("gcrdp", bare, section=section) == keys("gcrdp", section=section)
+    of_items = jobs_of(["gcrdp"])[0]
+    assert of_items.row.uses_views
+    assert of_items.content["features"] == {name: FEATURES.keys[name] for name in ("image", "text", "mixtures")}
+
+
 @pytest.mark.parametrize(
     ("name", "aligned", "renewed"), [("gap", False, True), ("gap", True, False), ("cca", False, False)]
 )

@@ -29,7 +29,7 @@ from stages.train import chosen, work
 from stages.train import run as stage
 from stages.train.episode import train_episode
 from stages.train.methods import METHODS, gap, scm
-from stages.train.params import TrainParams
+from stages.train.params import TrainParams, TrainSection
 from stages.train.plan import Row
 from tests.cache.build import flip_bit, tree
 from tests.conftest import ROOT
@@ -175,6 +175,20 @@ def test_a_method_trained_alone_is_the_same_head(tmp_path):
     stage.run(together)
     kept = heads(alone)
     assert kept == {name: digest for name, digest in heads(together).items() if name in kept}
+
+
+def test_a_row_whose_mixtures_are_of_classes_is_the_same_head_with_and_without_those_of_items(tmp_path):
+    own = {"over": "class", "retrieve": "pooled"}
+    alone, beside = (build.params(tmp_path / name, ["gcrdp"]) for name in ("alone", "beside"))
+    stage.run(replace(with_methods(alone, ["gcrdp"], **own), mixtures=None))
+    more = {"method": "gcrdp", "variant": "classes", "values": own}
+    section = TrainSection.model_validate({**beside.section.model_dump(by_alias=True), "variants": [more]})
+    stage.run(replace(beside, section=section))
+    files = [list((params.store / "heads").glob(f"*/{HEAD}")) for params in (alone, beside)]
+    found = [{path.parent.name: digest_file(path) for path in own} for own in files]
+    assert len(found[0]) == len(build.DRAWN)
+    assert found[0].items() < found[1].items()
+    assert all("mixtures" not in load_head(path).about["features"] for path in files[0])
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace", "folder", "record"])

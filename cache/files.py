@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,10 +26,15 @@ def digest_bytes(data: bytes) -> str:
 
 def digest_file(path: Path) -> str:
     """xxh3-128 of a file, 32 hex digits, read in blocks."""
-    hasher = xxhash.xxh3_128()
     with path.open("rb") as file:
-        while block := file.read(CHUNK):
-            hasher.update(block)
+        return digest_open(file)
+
+
+def digest_open(file: IO[bytes], block: int = CHUNK) -> str:
+    """xxh3-128, 32 hex digits, of what is left to read in an open file, read in blocks of so many bytes."""
+    hasher = xxhash.xxh3_128()
+    while read := file.read(block):
+        hasher.update(read)
     return hasher.hexdigest()
 
 

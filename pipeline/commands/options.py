@@ -6,12 +6,15 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cache.errors import ParamsError
+from cache.errors import ParamsError, UsageError
 from pipeline.setting import Setting
+
+if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
+    from stages.train.params import TrainSection
 
 PANEL = "Parameters (defaults: params.yaml)"
 
@@ -78,9 +81,6 @@ def gather(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 - read from sys.argv, before a command is known
 ) -> Setting:
     """The setting that the shared flags describe: params.yaml, the overlays, -S in order, the named flags."""
-    from pipeline.params import load_params, parse_override  # slow to import, and --help does not need it
-    from pipeline.places import find_places, find_root
-
     named = {
         "dataset": dataset,
         "encoder": encoder,
@@ -101,12 +101,33 @@ def gather(
         "extract.allow_pickle": allow_pickle,
         "verify_on_read": verify_on_read,
     }
-    changes = [parse_override(text) for text in assign or []]
-    flags = [(key, value) for key, value in named.items() if value is not None]
+    setting = _setting(overlay or [], assign or [], {key: value for key, value in named.items() if value is not None})
+    _require_reader(access, setting.params.train)
+    return setting
+
+
+def _setting(overlays: list[Path], assign: list[str], named: dict[str, Any]) -> Setting:
+    """The setting of the repository here, under overlays, -S and named keys, in that order."""
+    from pipeline.params import load_params, parse_override  # slow to import, and --help does not need it
+    from pipeline.places import find_places, find_root
+
     root = find_root(Path.cwd())
-    params = load_params(root / "params.yaml", overlay or [], changes, flags)
+    params = load_params(root / "params.yaml", overlays, [parse_override(text) for text in assign], [*named.items()])
     _know_names(params.dataset, params.encoder, params.train.methods)
     return Setting(params, find_places(root, params.store))
+
+
+def _require_reader(access: str | None, section: TrainSection) -> None:
+    """UsageError where --access is passed and no row of the run has an access that it could set."""
+    from stages.train.params import UnlabelledSection
+
+    able = [name for name, own in section if isinstance(own, UnlabelledSection)]
+    asked = [*section.methods, *(row.method for row in section.variants if "access" not in row.values)]
+    if access is not None and not set(able) & set(asked):
+        raise UsageError(
+            f"--access {access} changes nothing: no row asked for takes it ({', '.join(dict.fromkeys(asked))});"
+            f" add {' or '.join(able)} to --method, or leave --access out"
+        )
 
 
 def _know_names(dataset: str, encoder: str, methods: list[str]) -> None:

@@ -132,6 +132,11 @@ def test_clip_is_refused_where_towers_share_no_space(extracted: Path) -> None:
         (("train", "--method", "gcrpd"), 2, "did you mean 'gcrdp'?"),
         (("train", "-S", "mixture.compnents=3"), 2, "did you mean 'mixture.components'?"),
         (("train", "--shots", "one"), 2, "--shots one: expected numbers"),
+        (
+            ("train", "--access", "transductive", "--method", "cca,gap"),
+            2,
+            "nothing: no row asked for takes it (cca, gap); ",
+        ),
         (("split", "--shots", "40"), 2, "split.shots asks for 40 pairs"),
         (("info", "zzzz"), 2, "0 keys begin with 'zzzz'"),
         (("trian",), 2, "No such command 'trian'"),

@@ -17,10 +17,10 @@ def load_folders(root: Path, name: str, where: str) -> Manifest:
 
     The text is that of `<stem>.txt` beside the picture, blanks evened out, else the picture's stem as words.
     """
-    pictures = [picture for folder in _visible(root) if folder.is_dir() for picture in _pictures(folder)]
+    pictures = [picture for folder in visible(root) if folder.is_dir() for picture in pictures_in(folder)]
     if not pictures:
         raise UserError(f"{where}: no pictures in its class folders; put them at {where}/<class>/<picture>.jpg")
-    paths = [_named(picture.relative_to(root), where) for picture in pictures]
+    paths = [named(picture.relative_to(root), where) for picture in pictures]
     return Manifest(
         name=name,
         root=where,
@@ -34,15 +34,17 @@ def load_folders(root: Path, name: str, where: str) -> Manifest:
     )
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted, but for what a dot hides."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if path.suffix.lower() in SUFFIXES]
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder, by their suffixes, sorted."""
+    return [path for path in visible(folder) if path.suffix.lower() in SUFFIXES]
 
 
-def _named(picture: Path, where: str) -> str:
+def named(picture: Path, where: str) -> str:
     """A picture's path as text; UserError where its bytes are not UTF-8: neither Parquet nor JSON can say it then."""
     written = os.fsencode(picture.as_posix())
     try:

@@ -95,7 +95,7 @@ def judges(section: TrainSection, row: Row, episode: Episode, items: Items) -> l
     draws = source_draws(episode, section.selection.draws, episode.shots)
     prepare = row.method.prepare()
     seen = [train_episode(draw, items, section.align, row.lets_in) for draw in draws]
-    return [partial(_judge, prepare(own), draw, items) for own, draw in zip(seen, draws, strict=True)]
+    return [partial(_judge, prepare(own, draw.seed), draw, items) for own, draw in zip(seen, draws, strict=True)]
 
 
 def _judge(fit: Callable[[Section], Any], draw: Episode, items: Items, section: Section) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu, normalize
 
 from stages.heads.head import Affine, Step
-from stages.items import MODALITIES, Modality
+from stages.items import MODALITIES, Array, Modality
 from stages.train.episode import TrainEpisode, members_of
 from stages.train.loop import (
     Batch,
@@ -62,6 +62,11 @@ class Generated(NamedTuple):
 
     features: dict[Modality, Tensor]
     classes: Tensor
+
+    def by_class(self) -> dict[Modality, Array]:
+        """The same features class by class, (C, n / C, d) float32."""
+        count = int(self.classes.max()) + 1
+        return {m: values.numpy().reshape(count, -1, values.shape[1]) for m, values in self.features.items()}
 
 
 class Made(NamedTuple):

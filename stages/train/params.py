@@ -79,6 +79,11 @@ class GeneratorSection(BatchesSection):
     adversarial: Weight
 
 
+NO_GENERATOR = GeneratorSection(
+    hidden=1, latent=1, steps=0, lr=1.0, critic_steps=1, penalty=0.0, adversarial=0.0, batch=2, support_share=0.0
+)  # what stands in a key where nothing is made
+
+
 class GapSection(DescentSection):
     """A residual head on pooled features; hidden: the units of its hidden layer, 0 for a linear one."""
 
@@ -179,7 +184,9 @@ class ScmSection(UnlabelledSection):
     cosine is w, the share of the whitened cosine; vote_image and vote_text are b_v and b_t, the shares of the votes in
     the towers' own spaces, vote_shrinkage of their whitening; vote_neighbours: what the nearest examples there
     count beside them, neighbours_tau its temperature; captions: what a support's text is, that of ingest or the mean of
-    all its captions' z; all_classes: whether in the gallery `all` source classes are judged, too."""
+    all its captions' z; all_classes: whether in the gallery `all` source classes are judged, too;
+    generated: FLEX-CLIP's made-up pairs of a target class beside its supports, in the joint space alone, made by
+    `generator` and counting generated_weight supports together."""
 
     names: bool
     covariance: Listed[Covariance]
@@ -194,6 +201,21 @@ class ScmSection(UnlabelledSection):
     neighbours_tau: Listed[Positive]
     captions: Literal["ingest", "all"]
     all_classes: bool
+    generated: int = Field(ge=0)
+    generated_weight: Listed[Weight]
+    generator: GeneratorSection
+
+    def at_work(self) -> UnlabelledSection:
+        """The same also of the generator where it makes nothing."""
+        nothing = {"generated_weight": 0.0, "generator": NO_GENERATOR}
+        return super().at_work() if self.generated else super().at_work().model_copy(update=nothing)
+
+    @field_validator("generated")
+    @classmethod
+    def _names_are_what_it_is_made_from(cls, generated: int, others: ValidationInfo) -> int:
+        if generated and others.data.get("names") is False:
+            raise ValueError("pairs are made from class names, and names is false; pass 0, or names true")
+        return generated
 
 
 class SelectionSection(Section):

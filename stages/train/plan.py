@@ -20,6 +20,7 @@ from stages.train.params import (
     Access,
     CcaSection,
     GcrdpSection,
+    ScmSection,
     TrainSection,
     UnlabelledSection,
     VariantSection,
@@ -46,6 +47,12 @@ class Row:
     def lets_in(self) -> str | None:
         """The role whose items it sees without their labels, None for none."""
         return LETS_IN[self.access]
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether its heads do not depend on the seed: nothing in them is trained."""
+        made_up = isinstance(self.section, ScmSection) and self.section.generated > 0
+        return self.method.deterministic and not made_up
 
     @property
     def uses_views(self) -> bool:
@@ -159,7 +166,7 @@ def _job(row: Row, episode: Episode, features: Features, align: CcaSection) -> J
     content = {
         **_common(row, features, align),
         "episode": episode.key if row.method.needs_episode else None,
-        "seed": None if row.method.deterministic else episode.seed,
+        "seed": None if row.deterministic else episode.seed,
     }
     if getattr(row.section, "hidden", 0):
         content["streams"] = "apart"  # weights and batches; heads of an older key drew both from the seed itself
@@ -192,10 +199,10 @@ def selection_content(row: Row, episode: Episode, features: Features, section: T
     }
 
 
-def may_be_scored(method: Method, dataset: str, protocol: str) -> bool:
-    """False for a trained method on other class splits of the photographs that its values were tried on: those were
+def may_be_scored(row: Row, dataset: str, protocol: str) -> bool:
+    """False for a row that trains on other class splits of the photographs that its values were tried on: those were
     then tried on classes that it is tested on.
 
     Goes by the name of the dataset alone: the same photographs under another `ingest.table.name` are not noticed, and
     whoever renames them has to keep to parity."""
-    return method.deterministic or dataset not in CHOSEN_ON or protocol == CHOSEN_PROTOCOL
+    return row.deterministic or dataset not in CHOSEN_ON or protocol == CHOSEN_PROTOCOL

@@ -35,7 +35,7 @@ from stages.train.plan import (
     require_space,
     rows_of,
 )
-from stages.train.work import Craft, Sources, Task, World, draw_of, read_world, told, work_off
+from stages.train.work import Craft, Sources, Task, World, draw_of, read_world, row_name, told, work_off
 
 WORK = "train"
 Curve = tuple[Job, pa.Table]
@@ -72,8 +72,8 @@ def run(params: TrainParams) -> None:
 def _admitted(rows: list[Row], dataset: str, episodes: list[Episode]) -> list[Row]:
     """The rows whose figures would be honest on these class splits; the others are left out, and said so."""
     protocols = {episode.protocol for episode in episodes}
-    kept = [row for row in rows if all(may_be_scored(row.method, dataset, protocol) for protocol in protocols)]
-    lost = ", ".join(dict.fromkeys(row.method.name for row in rows if row not in kept))
+    kept = [row for row in rows if all(may_be_scored(row, dataset, protocol) for protocol in protocols)]
+    lost = ", ".join(row_name(row) for row in rows if row not in kept)
     if lost:
         where = f"{CHOSEN_ON[0]}, {CHOSEN_PROTOCOL}"
         reporter().warn(

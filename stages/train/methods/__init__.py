@@ -13,10 +13,10 @@ from cache.errors import UsageError, nearest
 @dataclass(frozen=True)
 class Method:
     """What the house knows of a method. cost: of one episode of some 800 pairs on one core (bench `training` measures).
-    deterministic: its head does not depend on the seed. needs_aligned: refused where two towers share no space.
-    needs_episode: fits on rows. uses_align: CCA first, where the towers share no space. uses_views: reads component
-    views. uses_names: reads class names. selects: values of its section may be lists, of which one is chosen on source
-    classes; such a method has `prepare(episode)` too."""
+    deterministic: its head does not depend on the seed (see plan.Row, too). needs_aligned: refused where two towers
+    share no space. needs_episode: fits on rows. uses_align: CCA first, where the towers share no space. uses_views:
+    reads component views. uses_names: reads class names. selects: values of its section may be lists, of which one is
+    chosen on source classes; such a method has `prepare(episode, seed)` too."""
 
     name: str
     module: str
@@ -43,7 +43,7 @@ class Method:
         return found
 
     def prepare(self) -> Callable[..., Callable[..., Any]]:
-        """The `prepare(episode) -> section -> Head` of a method that selects."""
+        """The `prepare(episode, seed) -> section -> Head` of a method that selects."""
         found: Callable[..., Callable[..., Any]] = importlib.import_module(self.module).prepare
         return found
 

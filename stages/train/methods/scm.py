@@ -4,7 +4,7 @@ its posterior over the target classes, by few-shot classifiers on whitened featu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -27,6 +27,7 @@ from stages.train.episode import (
     require_names,
     space,
 )
+from stages.train.generator import make_pairs
 from stages.train.params import Covariance, ScmSection
 from stages.train.unlabelled import Judge, refine
 from stages.train.whitening import Spectrum, spectrum
@@ -38,6 +39,7 @@ Spectra = Mapping[Modality, Spectrum]
 class Evidence:
     """What an episode's rows say in one space: features[m] (N, D_m) unit vectors; names (C, D) the class names as
     texts, zero where one has no vector; members (N, C) bool, which row is of which class, target classes first.
+    made[m] (C', n, D_m): made-up unit vectors of the first C' classes, nothing where there are none.
     middle[m] (D_m,) is what features are centred on; unlabelled[m] (n, D_m) unit vectors of what access lets in.
     captions: every caption of the rows, `pooled` (T, D_text) being unit vectors of the space, None where not read."""
 
@@ -48,26 +50,37 @@ class Evidence:
     middle: dict[Modality, Array]
     unlabelled: dict[Modality, Array]
     captions: Captions | None
+    made: Mapping[Modality, Array] = field(default_factory=dict)
 
 
-def fit(episode: TrainEpisode, section: ScmSection, seed: int) -> PosteriorHead:  # noqa: ARG001
-    """Whiten the features and set a prototype for each class; UserError where a name that is to judge has no vector."""
-    return prepare(episode)(section)
+def fit(episode: TrainEpisode, section: ScmSection, seed: int) -> PosteriorHead:
+    """Whiten the features and set a prototype for each class; UserError where a name that is to judge has no vector.
+
+    The seed decides what `generated` pairs are made up, and nothing else."""
+    return prepare(episode, seed)(section)
 
 
-def prepare(episode: TrainEpisode) -> Callable[[ScmSection], PosteriorHead]:
+def prepare(episode: TrainEpisode, seed: int) -> Callable[[ScmSection], PosteriorHead]:
     """`fit` of one episode under many sections: what they share is computed once. One thread, so that the numbers do
     not depend on how many cores there are."""
     align = cache(lambda wide: space(episode if wide else inductive(episode)))
     evidence = cache(lambda where, wide: gather(episode, align(wide), where, wide))
+    otherwise = "set train.scm.generated to 0"
+    made = cache(lambda wide, how, count: make_pairs(episode, align(wide), how, count, seed, otherwise))
     spectra = cache(lambda where, wide, covariance: spectra_of(evidence(where, wide), covariance))
+
+    def seen(where: Space, wide: bool, section: ScmSection) -> Evidence:
+        own = evidence(where, wide)
+        if where == "raw" or not section.generated:
+            return own
+        return replace(own, made=made(wide, section.generator, section.generated).pairs.by_class())
 
     def judge(where: Space, wide: bool, section: ScmSection) -> Vote:
         if section.names:
             classes = (*episode.target, *episode.source)
             require_names(classes, evidence(where, wide).names, "set train.scm.names to false")
         shots = bool(episode.support.any()) or _learns(episode, section)
-        own = vote(evidence(where, wide), spectra(where, wide, section.covariance), section, shots)
+        own = vote(seen(where, wide, section), spectra(where, wide, section.covariance), section, shots)
         near = where == "raw" and section.vote_neighbours > 0 and bool(episode.support.any())
         return replace(own, neighbours=neighbours_of(evidence(where, wide), own.whiten, section)) if near else own
 
@@ -76,10 +89,14 @@ def prepare(episode: TrainEpisode) -> Callable[[ScmSection], PosteriorHead]:
         with one_blas_thread():
             votes = tuple(judge(where, wide, section) for where in _spaces(section))
             if _learns(episode, section):
-                votes = taught(votes, [evidence(vote.space, wide) for vote in votes], episode, section)
+                votes = taught(votes, [seen(vote.space, wide, section) for vote in votes], episode, section)
         if not section.all_classes:
             votes = tuple(vote.first(len(episode.target)) for vote in votes)
-        return PosteriorHead(_about(episode, section, votes), align(wide), votes)
+        about = _about(episode, section, votes)
+        if not section.generated:
+            return PosteriorHead(about, align(wide), votes)
+        curve = made(wide, section.generator, section.generated).curve
+        return PosteriorHead({**about, "seed": seed}, align(wide), votes, curve)
 
     return head
 
@@ -188,6 +205,8 @@ def known_of(evidence: Evidence, whiten: Mapping[Modality, Affine], section: Scm
         told = _told(evidence)
         places["text"] = told.mean(unit(whiten["text"](told.pooled)))
     examples = {m: evidence.members.T.astype(np.float32) @ places[m] for m in MODALITIES}
+    for m, made in evidence.made.items():
+        examples[m][: len(made)] += float(section.generated_weight) * unit(whiten[m](made)).mean(axis=1)
     named = section.name_weight * _named(evidence, whiten["text"]) if section.names else np.float32(0)
     if evidence.space == "joint":
         return dict.fromkeys(MODALITIES, named + examples["image"] + examples["text"])

@@ -149,7 +149,7 @@ def cmm_section(**changes: Any) -> CmmSection:
 def scm_section(**changes: Any) -> ScmSection:
     """The first of every listed value, so that nothing is chosen."""
     first = {name: value[0] if isinstance(value, list) else value for name, value in shipped()["scm"].items()}
-    return ScmSection(**{**first, **changes})
+    return ScmSection(**{**first, "generator": generator_section(), **changes})
 
 
 def section(methods: Sequence[str], **gcrdp: Any) -> TrainSection:

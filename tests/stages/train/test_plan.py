@@ -7,7 +7,7 @@ import pytest
 from cache.errors import ParamsError, UsageError
 from stages.train.methods import METHODS, find
 from stages.train.params import TrainSection
-from stages.train.plan import Features, may_be_scored, plan_jobs, require_space, rows_of
+from stages.train.plan import Features, Row, may_be_scored, plan_jobs, require_space, rows_of
 from tests.stages.train import build
 
 FEATURES = Features(False, "tiny", {name: name[0] * 32 for name in ("image", "text", "name", "mixtures")}, "first")
@@ -118,7 +118,30 @@ def test_clip_is_refused_before_anything_is_trained():
     ],
 )
 def test_tuned_values_are_not_scored_on_classes_that_chose_them(name, dataset, protocol, fair):
-    assert may_be_scored(find(name), dataset, protocol) == fair
+    assert may_be_scored(Row(find(name), "default", None), dataset, protocol) == fair
+
+
+@pytest.mark.parametrize(
+    ("generated", "protocol", "fair"), [(3, "random", False), (3, "parity", True), (0, "random", True)]
+)
+def test_generated_shots_are_scored_where_trained_heads_are(generated, protocol, fair):
+    row = Row(find("scm"), "default", build.scm_section(generated=generated))
+    assert row.deterministic == (generated == 0)
+    assert may_be_scored(row, "flickr8k-core20", protocol) == fair
+
+
+def test_the_seed_enters_the_key_of_generated_shots_and_an_idle_generator_does_not():
+    drawn = [replace(DRAWN[0], seed=seed) for seed in (0, 1)]
+
+    def found(**changes) -> list[str]:
+        section = build.section(["scm"]).model_copy(update={"scm": build.scm_section(**changes)})
+        return keys("scm", drawn=drawn, section=section)
+
+    other = build.generator_section(latent=9)
+    assert [len(set(found(generated=count))) for count in (0, 3)] == [1, 2]
+    assert found() == found(generator=other) == found(generated_weight=9.0)
+    made = found(generated=3)
+    assert not {*made} & {*found(generated=3, generator=other), *found(generated=3, generated_weight=9.0), *found()}
 
 
 def varied(*variants: tuple[str, str, dict[str, object]], methods: tuple[str, ...] = ("scm",)) -> TrainSection:

@@ -234,7 +234,7 @@ def test_the_order_of_the_training_rows_changes_nothing(setting, aligned):
 
 def test_what_is_prepared_once_fits_every_section_as_if_alone():
     fit = fitted_on(2)
-    prepared = scm.prepare(fit)
+    prepared = scm.prepare(fit, 0)
     for changes in (*SETTINGS.values(), {"shrinkage": 0.9}, {"covariance": "total"}):
         alone, shared = scm.fit(fit, section(**changes), 0), prepared(section(**changes))
         assert alone.about == shared.about

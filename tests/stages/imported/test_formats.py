@@ -1,0 +1,304 @@
+"""Every format gives the same rows and the same numbers; what cannot be read is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from scipy import io
+
+from cache.errors import MissingError, ParamsError, UsageError, UserError
+from stages.imported.bundle import Bundle, check_bundle, open_bundle
+from tests.stages.imported.written import WRITERS, arrays, given, section, write_clip_retrieval, write_npz
+
+
+def opened(path: Path, **changes: Any) -> Bundle:
+    bundle = open_bundle(section(path, **changes), path.parent)
+    check_bundle(bundle, allow_zero=False)
+    return bundle
+
+
+def message_of(path: Path | None, home: Path, kind: type[UserError] = UserError, **changes: Any) -> str:
+    with pytest.raises(kind) as error:
+        check_bundle(open_bundle(section(path, **changes), home), allow_zero=False)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_every_format_gives_the_same(form: str, tmp_path: Path) -> None:
+    g = given()
+    bundle = opened(WRITERS[form](tmp_path, g))
+    rows = bundle.rows
+    assert rows.ids == g.ids
+    assert rows.labels == [[label] for label in g.labels]
+    assert (rows.texts, rows.splits) == (g.captions, g.splits)
+    image, text = bundle.vectors["image"], bundle.vectors["text"]
+    for lo, hi in ((0, 1), (3, 9), (0, 12)):
+        seen, read = image.block(slice(lo, hi), True), text.block(slice(lo, hi), True)
+        assert seen.tokens is not None
+        assert read.tokens is not None
+        np.testing.assert_array_equal(seen.pooled, g.image[lo:hi])
+        np.testing.assert_array_equal(seen.tokens, g.image_tokens[lo:hi])
+        np.testing.assert_array_equal(read.pooled, g.text[lo:hi])
+        np.testing.assert_array_equal(read.tokens, np.concatenate(g.text_tokens[lo:hi]))
+        assert read.n_tokens.tolist() == [len(row) for row in g.text_tokens[lo:hi]]
+    plain = opened(write_npz(tmp_path, g))
+    for kind in ("image", "text"):
+        assert bundle.vectors[kind].digest("float16") == plain.vectors[kind].digest("float16")
+
+
+def test_a_digest_changes_with_any_number(tmp_path: Path) -> None:
+    vectors = opened(write_npz(tmp_path, g := given())).vectors
+    before = [vectors["text"].digest(storage) for storage in (None, "float32", "float16")]
+    assert len(set(before)) == 3
+    g.text_tokens[-1][-1, -1] += 1
+    after = opened(write_npz(tmp_path, g)).vectors["text"]
+    assert after.digest(None) == before[0]
+    assert after.digest("float32") != before[1]
+    g.text[-1, -1] += 1
+    assert opened(write_npz(tmp_path, g)).vectors["text"].digest(None) != before[0]
+
+
+def test_float16_float64_and_whole_numbers_become_float32(tmp_path: Path) -> None:
+    values = {np.float16: given().image.astype(np.float16), np.float64: given().image.astype(np.float64)}
+    values[np.uint8] = np.arange(60, dtype=np.uint8).reshape(12, 5) + 1
+    for array in values.values():
+        np.savez(tmp_path / "x.npz", **{**arrays(given()), "image": array})
+        read = opened(tmp_path / "x.npz").vectors["image"].block(slice(0, 12), False).pooled
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read, array.astype(np.float32))
+
+
+def test_the_folder_of_clip_retrieval_is_taken_as_it_is(tmp_path: Path) -> None:
+    g = given()
+    path = write_clip_retrieval(tmp_path, g, parts=3)
+    bundle = opened(path, label=None, split=None)
+    assert bundle.rows.ids == g.ids  # /pictures/item00 ... from their common folder on
+    assert bundle.rows.texts == g.captions
+    np.testing.assert_array_equal(bundle.vectors["image"].block(slice(0, 12), False).pooled, g.image)
+    np.testing.assert_array_equal(bundle.vectors["text"].block(slice(2, 7), False).pooled, g.text[2:7])
+    assert bundle.lacks()[:2] == ["image and text tokens (K is 1)", "class names (methods that need them refuse)"]
+    (tmp_path / "more").mkdir()
+    labelled = write_clip_retrieval(tmp_path / "more", g, 11, {"key": [f"{i:09}" for i in range(12)], "kind": g.labels})
+    bundle = opened(labelled, label="kind", split=None)
+    assert bundle.rows.ids == [f"{i:09}" for i in range(12)]
+    assert bundle.rows.labels == [[label] for label in g.labels]  # part 10 comes after part 9
+    (labelled / "text_emb/text_emb_4.npy").unlink()
+    assert message_of(labelled, tmp_path, label=None) == (
+        "more/given: text_emb/text_emb_4.npy is missing; clip-retrieval writes one a part"
+    )
+    (labelled / "img_emb/img_emb_10.npy").unlink()
+    (labelled / "text_emb/text_emb_4.npy").write_bytes((labelled / "text_emb/text_emb_5.npy").read_bytes())
+    assert message_of(labelled, tmp_path) == "more/given: 10 parts in img_emb, 11 in metadata; write it again"
+
+
+def test_a_table_beside_says_who_the_rows_are(tmp_path: Path) -> None:
+    g = given()
+    np.savez(tmp_path / "bare.npz", image=g.image, text=g.text)
+    lines = ["id,label,caption,split", *(f'007{i},"x;y","a, b",dev' for i in range(12))]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    rows = opened(tmp_path / "bare.npz", table=str(tmp_path / "rows.csv"), separator=";").rows
+    assert (rows.ids[0], rows.labels[0], rows.texts[0], rows.splits[0]) == ("0070", ["x", "y"], "a, b", "val")
+    (tmp_path / "rows.csv").write_text("\n".join(lines[:-1]))
+    assert message_of(tmp_path / "bare.npz", tmp_path, table="rows.csv") == (
+        "bare.npz: rows differ (image 12, text 12, ids 11); each pair needs a row in all of them, in one order"
+    )
+    (tmp_path / "rows.csv").write_text("id,label\n1,2,3\n")
+    assert message_of(tmp_path / "bare.npz", tmp_path, table="rows.csv") == (
+        "rows.csv: row 2 has another number of fields than the first; mend it"
+    )
+    assert message_of(tmp_path / "bare.npz", tmp_path, MissingError, table="no.csv") == (
+        "no.csv: missing; set ingest.features.table to the table of the rows, or to null"
+    )
+
+
+def test_class_names_are_taken_by_the_class_each_row_is_of(tmp_path: Path) -> None:
+    names = np.arange(16, dtype=np.float32).reshape(4, 4) + 1
+    own = {**arrays(given()), "names": names, "names_classes": np.array(list("cxba"))}
+    np.savez(tmp_path / "named.npz", **own)
+    bundle = opened(tmp_path / "named.npz")
+    assert bundle.classes == ["a", "b", "c"]
+    np.testing.assert_array_equal(bundle.vectors["name"].block(slice(0, 3), False).pooled, names[[3, 2, 0]])
+    for changes, said in (
+        ({"names_classes": np.array(list("cxbz"))}, "1 of 3 classes have no row in 'names', the first is 'a'"),
+        ({"names": names[:, :3]}, "'names' is 4 x 3; it must have a row for each of the 4 classes"),
+        ({"names_classes": np.array(list("abc"))}, "'names' is 4 x 4; it must have a row for each of the 3 classes"),
+    ):
+        np.savez(tmp_path / "named.npz", **{**own, **changes})
+        assert message_of(tmp_path / "named.npz", tmp_path).startswith(f"named.npz: {said}")
+    del own["names_classes"]
+    np.savez(tmp_path / "named.npz", **own)
+    assert "'names' stands without 'names_classes'; say which" in message_of(tmp_path / "named.npz", tmp_path)
+
+
+def test_raw_vectors_are_kept_where_all_have_them_and_one_space_is_shared(tmp_path: Path) -> None:
+    g = given()
+    own = {**arrays(g), "text": g.image + 1, "image_raw": g.image, "text_raw": g.text}
+    np.savez(tmp_path / "raw.npz", **own)
+    widths = [opened(tmp_path / "raw.npz", aligned=aligned).vectors["text"].raw_width for aligned in (True, False)]
+    assert widths == [4, None]
+    del own["image_raw"]
+    np.savez(tmp_path / "raw.npz", **own)
+    bundle = opened(tmp_path / "raw.npz", aligned=True)
+    assert bundle.vectors["text"].raw_width is None
+    assert "raw vectors" in bundle.lacks()
+
+
+@pytest.mark.parametrize("what", ["image", "text", "image_tokens", "text_tokens"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
+def test_what_is_no_finite_number_is_counted_and_named(what: str, value: float, tmp_path: Path) -> None:
+    own = arrays(given())
+    own[what] = own[what].astype(np.float64)
+    own[what][7] = value
+    np.savez(tmp_path / "x.npz", **own)
+    if value == 1e39 and what.endswith("tokens"):
+        return  # float64 tokens may be that large; storing them is refused
+    kind, item = what.split("_")[0], "item02" if what == "text_tokens" else "item07"
+    assert message_of(tmp_path / "x.npz", tmp_path) == (
+        f"x.npz: 1 of 12 {kind} vectors or tokens are no finite numbers, the first is of '{item}'; "
+        "mend them or take their rows out"
+    )
+
+
+def test_zero_vectors_are_refused_unless_asked_for(tmp_path: Path) -> None:
+    g = given()
+    g.text[[3, 5]] = 0
+    path = write_npz(tmp_path, g)
+    assert message_of(path, tmp_path) == (
+        "given.npz: 2 of 12 text vectors are zero, the first is of 'item03'; take their rows out, or let them through, "
+        "unlike everything: -S ingest.features.allow_zero=true"
+    )
+    check_bundle(open_bundle(section(path), tmp_path), allow_zero=True)
+
+
+def test_the_right_item_is_named_far_behind(tmp_path: Path) -> None:
+    count = 3000
+    image = np.ones((count, 2), np.float32)
+    image[2500] = np.nan
+    np.savez(tmp_path / "x.npz", image=image, text=np.ones((count, 2)), id=np.arange(count))
+    assert "1 of 3000 image vectors or tokens are no finite numbers, the first is of '2500'" in message_of(
+        tmp_path / "x.npz", tmp_path, label=None, split=None
+    )
+
+
+def test_wrong_names_say_what_the_file_has(tmp_path: Path) -> None:
+    io.savemat(tmp_path / "x.mat", {"img": given().image, "txt": given().text})
+    assert message_of(
+        tmp_path / "x.mat", tmp_path, ParamsError, mat={**section(None).mat.model_dump(), "image": ["I"]}
+    ) == (
+        "x.mat: nothing is called 'I'; it holds img, txt; set ingest.features.mat.image to what holds the image vectors"
+    )
+    path = write_npz(tmp_path, given())
+    assert message_of(path, tmp_path, ParamsError, text="texts").endswith(
+        "set ingest.features.text to what holds the text vectors"
+    )
+    assert message_of(path, tmp_path, ParamsError, label="class").startswith(
+        "given.npz: nothing is called 'class'; set ingest.features.label to one of: caption, id, image, image_tokens, "
+    )
+    assert message_of(path, tmp_path, ParamsError, label="class").endswith("-S ingest.features.label=null")
+    assert "set ingest.features.id to one of" in message_of(path, tmp_path, ParamsError, id=["key", "name"])
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_a_truncated_file_is_one_line(form: str, tmp_path: Path) -> None:
+    path = WRITERS[form](tmp_path, given())
+    file = path / "text.npy" if path.is_dir() else path
+    whole = file.read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 9):
+        file.write_bytes(whole[:size])
+        said = message_of(path, tmp_path)
+        assert said.startswith(f"{path.name}: cannot be read ("), said
+        assert said.endswith("); copy or write it again")
+
+
+def test_object_arrays_are_never_unpickled(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    objects = np.array([Trap()] * 12, object)
+    np.savez(tmp_path / "x.npz", **{**arrays(given()), "id": objects})
+    said = (
+        "is an array of objects, which only unpickling could read, and that runs code; save it as numbers, or as text"
+    )
+    assert message_of(tmp_path / "x.npz", tmp_path).startswith(f"x.npz: 'id' {said}")
+    folder = WRITERS["npy"](tmp_path, given())
+    np.save(folder / "image.npy", objects)
+    assert message_of(folder, tmp_path).startswith(f"given: 'image.npy' {said}")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"text": np.ones((11, 4))}, "rows differ (image 12, image_tokens 12, text 11, text_tokens 12, ids 12); each"),
+        ({"image": np.ones(12)}, "'image' is no array of numbers of 2 axes (shape (12,), float64); a row a pair"),
+        (
+            {"image": np.ones((12, 0))},
+            "'image' is no array of numbers of 2 axes (shape (12, 0), float64); a row a pair",
+        ),
+        (
+            {"image": np.full((12, 2), "x")},
+            "'image' is no array of numbers of 2 axes (shape (12, 2), <U1); a row a pair",
+        ),
+        ({"text_tokens_offsets": np.arange(13)}, "'text_tokens_offsets' must be n + 1 growing numbers from 0 to 36"),
+        ({"id": np.ones((12, 2))}, "'id' has several values a row; it must have one"),
+        ({"id": np.full(12, 0.5)}, "'id' holds float; it must hold text or whole numbers"),
+        ({"label": np.array(["a"] * 11)}, "12 ids and 11 labels; a row has one of each"),
+        (
+            {"split": np.array(["training"] * 12)},
+            "a row has split 'training'; it must be train, val, dev, test or empty",
+        ),
+    ],
+)
+def test_arrays_that_do_not_fit_are_one_line(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **{**arrays(given()), **changes})
+    assert message_of(tmp_path / "x.npz", tmp_path).startswith(f"x.npz: {said}")
+
+
+def test_one_space_has_one_width(tmp_path: Path) -> None:
+    assert message_of(write_npz(tmp_path, given()), tmp_path, ParamsError, aligned=True) == (
+        "given.npz: ingest.features.aligned is true, but image vectors are 5 wide and text vectors 4; vectors of one "
+        "space have one width, so set it to false"
+    )
+
+
+def test_split_lists_give_the_split_and_know_every_id(tmp_path: Path) -> None:
+    path = write_npz(tmp_path, given())
+    (tmp_path / "train_ids.txt").write_text("item03\nitem01 7\n")
+    (tmp_path / "Test.txt").write_text("item11\n\n")
+    lists = ["train_ids.txt", "Test.txt"]
+    splits = open_bundle(section(path, split_lists=lists), tmp_path).rows.splits
+    assert {i: own for i, own in enumerate(splits) if own} == {1: "train", 3: "train", 11: "test"}
+    (tmp_path / "Test.txt").write_text("item11\nitem12\nitem99\n")
+    assert message_of(path, tmp_path, split_lists=lists) == (
+        "Test.txt: 2 of 3 ids are not in given.npz, the first is 'item12'; did you mean 'item11'?"
+    )
+    (tmp_path / "Test.txt").write_text("item11\nitem03\n")
+    assert message_of(path, tmp_path, split_lists=lists) == (
+        "Test.txt: 1 ids stand twice in the lists, the first is 'item03'; mend it"
+    )
+    assert "the list 'other.txt' names no split; let its name" in message_of(path, tmp_path, split_lists=["other.txt"])
+    assert "train.txt beside it cannot be read (No such" in message_of(path, tmp_path, split_lists=["train.txt"])
+
+
+def test_what_is_no_source_of_features_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    assert message_of(tmp_path / "x.npy", tmp_path, UsageError).startswith("x.npy: features come as .mat, .npz, .h5, ")
+    assert message_of(tmp_path / "empty", tmp_path).startswith("empty: no .npy file and no folder img_emb in it; put")
+    assert message_of(tmp_path / "none.h5", tmp_path, MissingError) == (
+        f"features: {tmp_path}/none.h5 is missing; set ingest.features.path to what holds them"
+    )
+    assert message_of(None, tmp_path, ParamsError).endswith("python -m pipeline import-features PATH")
+
+
+def test_objects_in_hdf5_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("image", (12,), h5py.vlen_dtype(np.float32))
+        file["text"], file["id"] = given().text, np.arange(12)
+    assert message_of(tmp_path / "x.h5", tmp_path).startswith("x.h5: 'image' holds objects; store numbers, ragged ones")

@@ -25,11 +25,12 @@ from stages.evaluate.params import EvaluateParams
 from stages.extract.encoders.registry import inputs_of, refuse_folder
 from stages.extract.params import ExtractParams
 from stages.ingest.params import IngestParams
+from stages.items import captions_read
 from stages.mixture.params import MixtureParams
 from stages.report.params import ReportParams
 from stages.split.params import SplitParams
 from stages.train.params import TrainParams
-from stages.train.plan import rows_of
+from stages.train.plan import decisive, rows_of
 
 STAGE_ONE = ("encoder", "ingest", "extract")  # the parts of params.yaml, beside the dataset, that features depend on
 
@@ -146,9 +147,13 @@ def _file_digest(setting: Setting, path: str | None) -> str | None:
     found = setting.places.inside(path)
     if found.is_dir():
         stats = {str(p.relative_to(found)): p.stat() for p in sorted(found.rglob("*")) if p.is_file()}
-        named = ((name.encode(errors="backslashreplace").decode(), stat) for name, stat in stats.items())  # not UTF-8
-        return digest_of([[name, stat.st_size, stat.st_mtime_ns] for name, stat in named])
-    return digest_file(found) if found.is_file() else path.encode(errors="backslashreplace").decode()
+        return digest_of([[_readable(name), stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()])
+    return digest_file(found) if found.is_file() else _readable(path)
+
+
+def _readable(name: str) -> str:
+    """A name with marks in place of bytes that are no UTF-8, which no digest takes."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _keys(path: Path) -> list[str]:
@@ -210,8 +215,9 @@ def _mixture_stamp(setting: Setting) -> str:
 
 def _train_stamp(setting: Setting) -> str:
     inputs = [_split_stamp(setting), _mixture_stamp(setting) if _uses_views(setting) else None]
-    kept = setting.params.train.model_dump(exclude={"workers", "backend"})
-    return digest_of(["train", KINDS_VERSION["heads"], KINDS_VERSION["selections"], inputs, kept])
+    read = captions_read(setting.params.ingest.captions)
+    versions = [KINDS_VERSION["heads"], KINDS_VERSION["selections"]]
+    return digest_of(["train", versions, inputs, read, decisive(setting.params.train)])
 
 
 def _uses_views(setting: Setting) -> bool:

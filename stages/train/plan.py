@@ -74,6 +74,22 @@ def rows_of(section: TrainSection) -> list[Row]:
     return rows
 
 
+def decisive(section: TrainSection) -> dict[str, Any]:
+    """What of a section decides what `train` makes: the values of the rows that run, and what they share. What it says
+    of other methods does not count; errors as of rows_of."""
+    rows = rows_of(section)
+    aligned, chosen = any(row.method.uses_align for row in rows), any(row.method.selects for row in rows)
+    return {
+        "rows": [[row.method.name, row.variant, _values(row.section)] for row in rows],
+        "align": _values(section.align) if aligned else None,
+        "selection": _values(section.selection) if chosen else None,
+    }
+
+
+def _values(section: Section | None) -> dict[str, Any] | None:
+    return None if section is None else section.model_dump(by_alias=True)
+
+
 def _at_work(section: Section | None) -> Section | None:
     return section.at_work() if isinstance(section, UnlabelledSection) else section
 
@@ -181,7 +197,7 @@ def _common(row: Row, features: Features, align: CcaSection) -> dict[str, Any]:
     """What decides a head or a selection beside the items: the method with its values, and the features."""
     return {
         "method": row.method.name,
-        "params": None if row.section is None else row.section.model_dump(by_alias=True),
+        "params": _values(row.section),
         "align": align.model_dump() if row.method.uses_align and not features.aligned else None,
         "features": {name: features.keys[name] for name in row.method.reads(row.uses_views)},
         "captions": captions_read(features.captions),

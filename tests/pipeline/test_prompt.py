@@ -62,6 +62,18 @@ def test_a_parameter_changed_back_computes_nothing_twice(extracted: Path) -> Non
     assert files_of(extracted / "data/store") == between
 
 
+@pytest.mark.parametrize(
+    ("change", "stand"),
+    [("train.flexclip.lr=0.5", 2), ("train.workers=2", 2), ("train.cca.ridge=0.5", 0), ("ingest.captions=mean", 0)],
+)
+def test_heads_and_scores_stand_unless_a_value_that_they_were_made_with_changes(
+    extracted: Path, change: str, stand: int
+) -> None:
+    arguments = ("train", "--method", "cca", "--shots", "0")
+    pipeline(extracted, *arguments)
+    assert pipeline(extracted, *arguments, "-S", change).stderr.count(" stands") == stand
+
+
 def test_a_parameter_of_stage_two_never_extracts(extracted: Path) -> None:
     before = files_of(extracted / "data/store/features")
     done = pipeline(extracted, "train", "--shots", "1", "-S", "train.gcrdp.theta=0.7", "-S", "mixture.components=2")

@@ -7,7 +7,7 @@ import pytest
 from cache.errors import ParamsError, UsageError
 from stages.train.methods import METHODS, find
 from stages.train.params import TrainSection
-from stages.train.plan import Features, Row, may_be_scored, plan_jobs, require_space, rows_of
+from stages.train.plan import Features, Row, decisive, may_be_scored, plan_jobs, require_space, rows_of
 from tests.stages.train import build
 
 FEATURES = Features(False, "tiny", {name: name[0] * 32 for name in ("image", "text", "name", "mixtures")}, "first")
@@ -163,6 +163,32 @@ def test_variants_are_rows_after_the_methods_with_their_own_values_alone():
     assert clip is None
     assert (default.names, nameless) == (True, default.model_copy(update={"names": False}))
     assert bare == section.gcrdp.model_copy(update={"lambda_": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "methods"),
+    [
+        ("flexclip", {"lr": 0.5}, {"flexclip"}),
+        ("scm", {"tau": 0.7}, {"scm", "scm and a variant"}),
+        ("scm", {"cosine": 0.7}, {"scm"}),  # the variant has one of its own
+        ("gap", {"lr": 0.5}, {"gap"}),
+        ("align", {"ridge": 9.0}, {"flexclip", "scm", "gap", "scm and a variant"}),
+        ("selection", {"draws": 9}, {"scm", "scm and a variant"}),
+    ],
+)
+def test_a_value_decides_over_the_rows_that_read_it_alone(key, values, methods):
+    sections = {name: build.section([name]) for name in ("cca", "gap", "flexclip", "scm")}
+    sections["scm and a variant"] = varied(("scm", "even", {"cosine": 0.5}), methods=("cca",))
+    changed = {
+        name: own.model_copy(update={key: getattr(own, key).model_copy(update=values)})
+        for name, own in sections.items()
+    }
+    assert {name for name, own in sections.items() if decisive(changed[name]) != decisive(own)} == methods
+
+
+def test_how_the_work_is_shared_out_decides_nothing():
+    section = build.section(["gap"])
+    assert decisive(section.model_copy(update={"workers": 3, "backend": "ray"})) == decisive(section)
 
 
 def test_a_variant_of_a_method_that_is_not_asked_for_is_a_row_all_the_same():

@@ -17,7 +17,7 @@ from cache.features import Modality as Modality  # given on: stage two knows ite
 from cache.manifest import Manifest, read_manifest
 from cache.mixtures import MixtureRows, read_mixture
 from cache.store import Ledger, folder_of, read_ledger
-from stages.tokens import Tokens, open_tokens
+from stages.tokens import Responsibilities, Tokens, open_tokens
 
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
 KINDS: tuple[RowKind, ...] = (*MODALITIES, "name")
@@ -61,7 +61,8 @@ class Items:
     names[space]: class name -> (D,) float32, the mean over the templates of the text tower's vectors: `joint` as in
     pooled (of unit vectors where aligned), `raw` as in pooled_raw, where there are such. encoder: its label.
     keys: what all this was read from ("image", "text", "name" and, with views, "mixtures").
-    captions: every caption by itself, None where nobody asked for them. tokens[m]: those of the N items, or None."""
+    captions: every caption by itself, None where nobody asked for them. tokens[m]: those of the N items, or None, and
+    responsibilities[m], with views, which of these belong to which."""
 
     ids: list[str]
     labels: list[tuple[str, ...]]
@@ -76,6 +77,7 @@ class Items:
     keys: dict[str, str]
     captions: Captions | None = None
     tokens: dict[Modality, Tokens] | None = None
+    responsibilities: dict[Modality, Responsibilities] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,6 +96,9 @@ class Items:
             live=None if self.live is None else {m: values[chosen] for m, values in self.live.items()},
             captions=None if self.captions is None else self.captions.take(chosen),
             tokens=None if self.tokens is None else {m: own.take(chosen) for m, own in self.tokens.items()},
+            responsibilities=None
+            if self.responsibilities is None
+            else {m: own.take(chosen) for m, own in self.responsibilities.items()},
         )
 
     def rows_of(self, ids: Sequence[str]) -> Rows:
@@ -185,6 +190,7 @@ def load_items(
         keys=_keys(ledger, mixtures),
         captions=told,
         tokens={m: open_tokens(m, caches[m], rows[m]) for m in MODALITIES},
+        responsibilities=None if mixed is None else {m: _responsibilities(mixed[m]) for m in MODALITIES},
     )
 
 
@@ -251,6 +257,10 @@ def _mixtures(store: Path, ledger: Ledger, count: int) -> dict[Modality, Mixture
                 f"mixtures/{key}: {len(rows.views)} {modality} rows for {count} items; run 'mixture' again"
             )
     return mixed
+
+
+def _responsibilities(rows: MixtureRows) -> Responsibilities:
+    return Responsibilities(rows.responsibilities, rows.offsets[:-1], np.diff(rows.offsets))
 
 
 def _keys(features: Ledger, mixtures: Path | None) -> dict[str, str]:

@@ -35,6 +35,29 @@ class Tokens:
         return replace(self, rows=[self.rows[item] for item in items], lengths=self.lengths[items])
 
 
+@dataclass(frozen=True)
+class Responsibilities:
+    """Whose the tokens of N items are, as the stage `mixture` found it: values (sum T, K) float16 of all items that it
+    read, mapped; where each of the N begins (N,), and how many tokens it has (N,)."""
+
+    values: Array
+    starts: Rows
+    lengths: Rows
+
+    def take(self, items: Rows) -> Responsibilities:
+        """Those of some items, in that order."""
+        return replace(self, starts=self.starts[items], lengths=self.lengths[items])
+
+    def padded(self, items: Rows) -> NDArray[np.float32]:
+        """gamma_nk of some items, (B, N, K) float32, 0 where there is no token: beside what read_tokens reads."""
+        lengths = self.lengths[items]
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        padded = np.zeros((*mask.shape, self.values.shape[1]), np.float32)
+        spans = zip(self.starts[items], lengths, strict=True)
+        padded[mask] = np.concatenate([self.values[first : first + count] for first, count in spans])
+        return padded
+
+
 def open_tokens(modality: Modality, cache: FeatureCache, rows: list[Rows]) -> Tokens:
     """Count the tokens of each item. In a cache without tokens the pooled vector of a row counts as its token."""
     tokens = cache.columns(["n_tokens"])["n_tokens"].to_numpy() if cache.has_tokens else np.ones(len(cache), np.int64)

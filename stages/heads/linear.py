@@ -10,6 +10,7 @@ import numpy as np
 
 from cache.errors import MissingError
 from stages.heads.head import Affine, Step, Vectors, check_encoder, part_of, to_sphere
+from stages.heads.per_token import token_views
 from stages.items import MODALITIES, Array, Items, Modality, unit
 from stages.section import Gallery, Match, Retrieve
 
@@ -45,7 +46,8 @@ class LinearHead:
     """norm(h(x)) of unit vectors x (see to_sphere), h a Residual or nothing, read as `retrieve` says.
 
     align[m] and residual[m] as far as a modality has them. `about` holds at least method, encoder, aligned and
-    retrieve; all readings but `pooled` need items with views."""
+    retrieve; all readings but `pooled` need items with views, and where `per_token` is true, with tokens: h then maps
+    each of them before they are gathered into views."""
 
     about: dict[str, Any]
     align: Mapping[Modality, Affine]
@@ -64,7 +66,7 @@ class LinearHead:
         match = MATCH_OF[retrieve]
         if retrieve == "pooled":
             return Vectors(self._pooled(items, modality), match)
-        views = self.apply(live_views(items, modality), modality)
+        views = self._views(items, modality)
         if retrieve == "max":
             return Vectors(views, match)
         if retrieve == "mean":
@@ -77,6 +79,12 @@ class LinearHead:
         parts = [(m, vars(part)) for m, part in self.align.items()]
         parts += [(m, part.tensors()) for m, part in self.residual.items()]
         return {f"{m}.{name}": values for m, part in parts for name, values in part.items()}
+
+    def _views(self, items: Items, modality: Modality) -> Array:
+        """The views of N items after the head, (N, K, d)."""
+        if self.about.get("per_token"):
+            return token_views(items, modality, self.align.get(modality), self.residual[modality])
+        return self.apply(live_views(items, modality), modality)
 
     def _pooled(self, items: Items, modality: Modality) -> Array:
         return self.apply(items.pooled[modality], modality)[:, None]

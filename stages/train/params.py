@@ -95,8 +95,8 @@ class GcrdpSection(GapSection):
     """GCRDP: the weights of its losses, the threshold of its mask, and how its views are read.
 
     over: what a mixture is of, the tokens of an item or the rows of a class, then with the values of class_mixture;
-    space: whether a class's mixture is fitted once to the cached vectors, or at every step to what the head makes of
-    them."""
+    space: whether the head maps what the components of the cached vectors are, or `head`: what they are made of. Then
+    it maps every token before an item's views are gathered, and a class's mixture is fitted anew at every step."""
 
     over: Over
     space: FitSpace
@@ -113,13 +113,6 @@ class GcrdpSection(GapSection):
         if self.theta_kind == "quantile" and not 0 <= self.theta <= 1:
             raise ValueError(f"theta {self.theta:g} is no quantile; pass 0 to 1, or theta_kind absolute")
         return self
-
-    @field_validator("space")
-    @classmethod
-    def _tokens_are_not_at_hand(cls, space: FitSpace, others: ValidationInfo) -> FitSpace:
-        if space == "head" and others.data.get("over") == "tokens":
-            raise ValueError("over tokens has no tokens at hand to fit anew; pass cached, or over class")
-        return space
 
     @field_validator("retrieve")
     @classmethod

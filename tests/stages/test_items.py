@@ -250,3 +250,17 @@ def test_items_know_their_own_tokens_whatever_was_taken(tmp_path):
         tokens, mask = read_tokens(turned.tokens[m], np.array([0, 1]))
         wanted, real = read_tokens(items.tokens[m], np.array([2, 0]))
         assert tokens[mask].tolist() == wanted[real].tolist()
+
+
+def test_items_know_whose_their_tokens_are_with_views_alone(world):
+    items, key = load(world), read_ledger(world.mixtures).keys[0].key
+    assert load(world, mixtures=False).responsibilities is None
+    kept = read_mixture(folder_of(world.store, "mixtures", key), "text")
+    rows = np.array([5, 0])
+    found = items.take(rows).responsibilities["text"].padded(np.array([0, 1]))
+    expected = [kept.responsibilities[kept.offsets[row] : kept.offsets[row + 1]] for row in rows]
+    assert np.array_equal(found, np.array(expected, np.float32))
+    tokens, _ = read_tokens(items.take(rows).tokens["text"], np.array([0, 1]))
+    views = np.einsum("bnk,bnd->bkd", found, tokens) / np.maximum(found.sum(1), 1e-9)[..., None]
+    live = items.live["text"][rows]
+    assert views[live] == pytest.approx(items.views["text"][rows][live], abs=1e-5)

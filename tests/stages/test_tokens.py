@@ -10,7 +10,7 @@ import pytest
 from cache.errors import ParamsError, UserError
 from cache.store import read_ledger
 from stages.items import MODALITIES, caption_rows, image_rows, open_features
-from stages.tokens import Tokens, check_tokens, open_tokens, read_tokens
+from stages.tokens import Responsibilities, Tokens, check_tokens, open_tokens, read_tokens
 from tests.stages.small_features import place
 
 IDS = ["b", "a", "c"]
@@ -83,3 +83,11 @@ def test_taken_tokens_are_those_of_the_items_asked_for(tmp_path: Path) -> None:
         assert len(taken) == 2
         for own, wanted in zip(unpadded(taken, [0, 1]), unpadded(source, [2, 0]), strict=True):
             np.testing.assert_array_equal(own, wanted)
+
+
+def test_responsibilities_stand_where_the_tokens_do_and_are_0_where_none_is() -> None:
+    values = np.array([[1, 0], [0.5, 0.5], [0, 1], [0.25, 0.75]], np.float16)
+    whose = Responsibilities(values, np.array([0, 1, 3]), np.array([1, 2, 1]))
+    expected = [[[0.25, 0.75], [0, 0]], [[0.5, 0.5], [0, 1]], [[0.25, 0.75], [0, 0]]]
+    np.testing.assert_array_equal(whose.padded(np.array([2, 1, 2])), expected)
+    np.testing.assert_array_equal(whose.take(np.array([2, 1])).padded(np.array([0, 1, 0])), expected)

@@ -7,12 +7,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from cache.errors import UsageError
 from stages.items import MODALITIES
 from stages.retrieval import score
 from stages.train.class_mixture import fit_classes
+from stages.train.episode import train_episode
 from stages.train.loop import prepare
 from stages.train.losses import Distance
 from stages.train.methods import gcrdp
+from tests.stages import with_tokens
 from tests.stages.train import build
 
 READINGS = ["mix", "pooled", "max", "mean"]
@@ -132,7 +135,8 @@ def test_over_class_reads_no_view_of_an_item():
 def test_over_class_the_components_of_a_class_attract_each_other_and_repel_those_of_others(positives):
     section = build.gcrdp_section(over="class", retrieve="pooled", positives=positives, tau=0.3)
     data = prepare(build.fit_on(), {}, views=False)
-    mixed, alike = gcrdp.class_reader(data, section)(data, {})
+    still = {m: (torch.zeros(build.WIDTH, build.WIDTH), torch.zeros(build.WIDTH)) for m in MODALITIES}
+    mixed, alike = gcrdp.class_reader(data, section)(data, still)
     assert torch.equal(alike, torch.eye(len(build.CLASSES), dtype=torch.bool))
     views = mixed["image"].views.double().numpy()
     losses = []
@@ -178,7 +182,8 @@ def test_components_of_classes_are_refitted_to_what_the_head_makes_of_the_rows()
     }
     found = gcrdp.class_reader(data, section)(data, weights).mixed["text"]
     seen = gcrdp.residual(data.pooled["text"], *weights["text"])
-    expected = fit_classes(data.pooled["text"], seen, data.classes, section.class_mixture)
+    fitted = fit_classes(data.pooled["text"], seen, data.classes, section.class_mixture)
+    expected = fitted._replace(views=gcrdp.residual(fitted.views, *weights["text"]))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
@@ -186,7 +191,6 @@ def test_components_of_classes_are_refitted_to_what_the_head_makes_of_the_rows()
     ("changes", "told"),
     [
         ({"over": "class", "retrieve": "mix"}, "over class gives no item a view to be read; pass pooled, or over"),
-        ({"space": "head"}, "over tokens has no tokens at hand to fit anew; pass cached, or over class"),
         ({"hidden": -1}, "greater than or equal to 0"),
     ],
 )
@@ -200,3 +204,82 @@ def test_a_hidden_layer_is_drawn_from_the_seed(over):
     heads = [tensors(fit(seed=seed, over=over, retrieve="pooled", hidden=5)) for seed in (5, 5, 6)]
     assert heads[0] == heads[1]
     assert heads[0]["text.hidden_weight"] != heads[2]["text.hidden_weight"]
+
+
+@pytest.fixture(scope="module")
+def tokens_at_hand(tmp_path_factory):
+    tokens = with_tokens.values()
+    return with_tokens.items(tmp_path_factory.mktemp("tokens"), tokens, with_tokens.owners(tokens))
+
+
+def on_tokens(items, aligned: bool = True):
+    return train_episode(build.episode(), replace(items, aligned=aligned), build.ALIGN)
+
+
+@pytest.mark.parametrize("hidden", [0, 7])
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("retrieve", READINGS)
+def test_per_token_training_compares_items_as_retrieval_does(tokens_at_hand, retrieve, aligned, hidden):
+    episode = on_tokens(tokens_at_hand, aligned)
+    head = fit(episode, retrieve=retrieve, lr=1e-2, hidden=hidden, space="head")
+    assert head.about["per_token"] is True
+    data, weights = prepare(episode, dict(head.align), views=True), as_torch(head)
+    mixed = gcrdp.token_reader(episode.items, head.align)(data, weights).mixed
+    pooled = tuple(torch.tensor(head.apply(episode.items.pooled[m], m)) for m in MODALITIES)
+    views = tuple(mixed[m].views for m in MODALITIES)
+    in_training = gcrdp.similarity(pooled, views, mixed, build.gcrdp_section(retrieve=retrieve))
+    image, text = (head.vectors(episode.items, m, "target") for m in MODALITIES)
+    assert in_training.numpy() == pytest.approx(score(image.values, text.values, image.match), abs=1e-5)
+
+
+def test_per_token_rows_of_a_batch_are_read_by_their_items(tokens_at_hand):
+    episode = on_tokens(tokens_at_hand)
+    data, weights = prepare(episode, {}, views=True), as_torch(fit(episode, lr=1e-2, space="head"))
+    read, rows = gcrdp.token_reader(episode.items, {}), torch.tensor([7, 0, 7, 3])
+    whole, part = read(data, weights), read(data.take(rows), weights)
+    for m in MODALITIES:
+        assert part.mixed[m].views.numpy() == pytest.approx(whole.mixed[m].views[rows].numpy(), abs=1e-6)
+        assert torch.equal(part.mixed[m].weights, whole.mixed[m].weights[rows])
+
+
+def test_per_token_begins_where_cached_does_and_goes_its_own_way(tokens_at_hand):
+    curves = {}
+    for space in ("cached", "head"):
+        history = fit(on_tokens(tokens_at_hand), space=space, lr=1e-2).history
+        curves[space] = [step.value for step in history if step.name == "loss"]
+    assert curves["head"][0] == pytest.approx(curves["cached"][0], rel=1e-5)
+    assert abs(curves["head"][-1] - curves["cached"][-1]) > 1e-3
+
+
+def test_per_token_gradients_are_those_of_the_views(tokens_at_hand):
+    episode = on_tokens(tokens_at_hand)
+    data, read = prepare(episode, {}, views=True), gcrdp.token_reader(episode.items, {})
+    rng = torch.Generator().manual_seed(1)
+    width = build.WIDTH
+    start = {m: (0.1 * torch.randn(width, width, generator=rng), torch.zeros(width)) for m in MODALITIES}
+    direction = torch.randn(width, width, generator=rng)
+
+    def total(by: float) -> torch.Tensor:
+        weights = {**start, "text": (start["text"][0] + by * direction, start["text"][1])}
+        return (read(data, weights).mixed["text"].views.double() * data.views["text"].double().cos()).sum()
+
+    start["text"] = (start["text"][0].requires_grad_(), start["text"][1])
+    total(0.0).backward()
+    slope = float((start["text"][0].grad * direction).sum())
+    with torch.no_grad():
+        assert slope == pytest.approx(float(total(1e-2) - total(-1e-2)) / 2e-2, rel=1e-2)
+
+
+def test_per_token_heads_do_not_depend_on_threads_nor_on_when(tokens_at_hand):
+    found, before = [], torch.get_num_threads()
+    for threads in (1, 2, 2):
+        torch.set_num_threads(threads)
+        found.append(tensors(fit(on_tokens(tokens_at_hand, aligned=False), space="head")))
+    torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+
+
+def test_per_token_without_tokens_is_refused_before_training(tokens_at_hand):
+    bare = replace(tokens_at_hand, tokens=None)
+    with pytest.raises(UsageError, match=r"train.gcrdp.space is head over tokens, .* or space to cached$"):
+        fit(on_tokens(bare), space="head")

@@ -18,6 +18,7 @@ SECTIONS = {
     "gap": build.gap_section(hidden=4),
     "gcrdp": build.gcrdp_section(hidden=4),
     "cmm": build.cmm_section(),
+    "scm": build.scm_section(generated=3),
 }
 DRAWS = ("randn", "rand", "randint", "randperm")
 
@@ -44,7 +45,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[torch.Generator]:
 def test_no_two_generators_of_a_fit_start_from_one_state(name: str, used: list[torch.Generator]) -> None:
     find(name).fit()(build.fit_on(), SECTIONS[name], 7)
     starts = Counter(own.initial_seed() for own in used)
-    assert len(used) == {"flexclip": 11, "gap": 2, "gcrdp": 2, "cmm": 1}[name]
+    assert len(used) == {"flexclip": 11, "gap": 2, "gcrdp": 2, "cmm": 1, "scm": 8}[name]
     assert set(starts.values()) == {1}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import softmax
 
 from cache.errors import MissingError
+from stages.heads.attention import Attention, cosines, tokens_of
 from stages.heads.head import Affine, Step, Vectors, check_encoder, part_of, to_sphere
 from stages.items import MODALITIES, Array, Items, Modality, Rows, Space, unit
 from stages.section import Gallery
@@ -53,13 +54,15 @@ class Vote:
     """One judgement of an item's class: u = unit((x - mean) W) against prototypes.
 
     whiten[m] maps features of `space`; prototypes[m] (C, d_m) float32 are unit vectors, target classes first;
-    weight[m] is what the vote counts in the logits of modality m. neighbours[m]: examples that judge beside them."""
+    weight[m] is what the vote counts in the logits of modality m. neighbours[m]: examples that judge beside them.
+    attention: how the items' tokens are read for each class, None where pooled vectors alone are judged."""
 
     space: Space
     whiten: Mapping[Modality, Affine]
     prototypes: Mapping[Modality, Array]
     weight: Mapping[Modality, float]
     neighbours: Mapping[Modality, Neighbours] = field(default_factory=dict)
+    attention: Attention | None = None
 
     def place(self, values: Array, modality: Modality) -> Array:
         """Features (N, D) as whitened unit vectors (N, d_m)."""
@@ -69,9 +72,12 @@ class Vote:
         """Whether it says anything of items of a modality."""
         return bool(self.weight[modality]) or modality in self.neighbours
 
-    def logits(self, places: Array, modality: Modality) -> Array:
-        """Its share of the logits (N, C) of items at some places (N, d_m)."""
-        found: Array = self.weight[modality] * (places @ self.prototypes[modality].T)
+    def logits(self, places: Array, modality: Modality, attended: Array | None) -> Array:
+        """Its share of the logits (N, C) of items at some places (N, d_m); attended (N, C): the cosines that attention
+        to their tokens finds, None where it is not at work."""
+        pooled = places @ self.prototypes[modality].T
+        mixed = pooled if self.attention is None or attended is None else self.attention.mix(pooled, attended)
+        found: Array = self.weight[modality] * mixed
         near = self.neighbours.get(modality)
         return found if near is None else found + near.logits(places)
 
@@ -128,8 +134,18 @@ class PosteriorHead:
         """The same, given the places that the first vote maps to, which are dear."""
         votes = [(number, vote) for number, vote in enumerate(self.votes) if vote.asked(modality)]
         places = (self._place(vote, items, modality) if number else first for number, vote in votes)
-        judged = (vote.logits(place, modality) for (_, vote), place in zip(votes, places, strict=True))
+        judged = (
+            vote.logits(place, modality, self._attended(vote, items, modality))
+            for (_, vote), place in zip(votes, places, strict=True)
+        )
         return np.asarray(sum(judged, np.zeros(())), dtype=np.float32)
+
+    def _attended(self, vote: Vote, items: Items, modality: Modality) -> Array | None:
+        """The cosines (N, C) that a vote's attention finds, None where it has none."""
+        if vote.attention is None:
+            return None
+        how = vote.whiten[modality], vote.prototypes[modality], vote.attention.tau[modality]
+        return cosines(tokens_of(items)[modality], self.align.get(modality), *how)
 
     def _place(self, vote: Vote, items: Items, modality: Modality) -> Array:
         return vote.place(self._features(items, modality, vote.space), modality)
@@ -157,7 +173,15 @@ def raw_of(items: Items, modality: Modality) -> Array:
 
 def about_votes(votes: tuple[Vote, ...]) -> list[dict[str, Any]]:
     """What of the votes is no tensor, for a head's `about`."""
-    return [{"space": vote.space, "weight": dict(vote.weight), **_about_neighbours(vote)} for vote in votes]
+    return [
+        {"space": vote.space, "weight": dict(vote.weight), **_about_neighbours(vote), **_about_attention(vote)}
+        for vote in votes
+    ]
+
+
+def _about_attention(vote: Vote) -> dict[str, Any]:
+    own = vote.attention
+    return {} if own is None else {"attention": {"tau": dict(own.tau), "share": own.share}}
 
 
 def _about_neighbours(vote: Vote) -> dict[str, Any]:
@@ -176,7 +200,9 @@ def _vote(tensors: Mapping[str, Array], told: Mapping[str, Any]) -> Vote:
     parts = {m: part_of(tensors, f"{m}.") for m in MODALITIES}
     whiten = {m: Affine(part["mean"], part["map"]) for m, part in parts.items()}
     near = {m: _neighbours(parts[m], own) for m, own in told.get("neighbours", {}).items()}
-    return Vote(told["space"], whiten, {m: part["prototypes"] for m, part in parts.items()}, told["weight"], near)
+    prototypes = {m: part["prototypes"] for m, part in parts.items()}
+    attention = Attention(**told["attention"]) if "attention" in told else None
+    return Vote(told["space"], whiten, prototypes, told["weight"], near, attention)
 
 
 def _neighbours(part: Mapping[str, Array], told: Mapping[str, float]) -> Neighbours:

@@ -179,7 +179,11 @@ class ScmSection(UnlabelledSection):
     count beside them, neighbours_tau its temperature; captions: what a support's text is, that of ingest or the mean of
     all its captions' z; all_classes: whether in the gallery `all` source classes are judged, too;
     generated: FLEX-CLIP's made-up pairs of a target class beside its supports, in the joint space alone, made by
-    `generator` and counting generated_weight supports together."""
+    `generator` and counting generated_weight supports together.
+
+    attention: whether items are read anew for each class from their tokens; attention_image and attention_text are t,
+    attention_support that of the supports, which attend to the name of their class, attention_share what the cosine of
+    the attended place counts in a logit, beside that of the pooled one."""
 
     names: bool
     covariance: Listed[Covariance]
@@ -197,11 +201,20 @@ class ScmSection(UnlabelledSection):
     generated: int = Field(ge=0)
     generated_weight: Listed[Weight]
     generator: GeneratorSection
+    attention: bool
+    attention_image: Listed[Positive]
+    attention_text: Listed[Positive]
+    attention_support: Listed[Positive]
+    attention_share: Listed[Fraction]
 
     def at_work(self) -> UnlabelledSection:
-        """The same also of the generator where it makes nothing."""
+        """The same also of what attention does not read where it is off, and of a generator that makes nothing."""
+        idle = {"attention_image": 1.0, "attention_text": 1.0, "attention_share": 0.0}
+        own = super().at_work()
+        own = own if self.attention else own.model_copy(update=idle)
+        own = own if self.attention and self.names else own.model_copy(update={"attention_support": 1.0})
         nothing = {"generated_weight": 0.0, "generator": NO_GENERATOR}
-        return super().at_work() if self.generated else super().at_work().model_copy(update=nothing)
+        return own if self.generated else own.model_copy(update=nothing)
 
     @field_validator("generated")
     @classmethod

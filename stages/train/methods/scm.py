@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from cache.errors import MissingError
 from stages.heads import posterior
+from stages.heads.attention import Attention, attended, tokens_of
 from stages.heads.head import Affine, to_sphere
 from stages.heads.posterior import Neighbours, PosteriorHead, Vote, raw_of
 from stages.items import MODALITIES, Array, Captions, Items, Modality, Space, unit
 from stages.threads import one_blas_thread
+from stages.tokens import Tokens
 from stages.train.episode import (
     TrainEpisode,
     describe,
@@ -41,7 +43,8 @@ class Evidence:
     texts, zero where one has no vector; members (N, C) bool, which row is of which class, target classes first.
     made[m] (C', n, D_m): made-up unit vectors of the first C' classes, nothing where there are none.
     middle[m] (D_m,) is what features are centred on; unlabelled[m] (n, D_m) unit vectors of what access lets in.
-    captions: every caption of the rows, `pooled` (T, D_text) being unit vectors of the space, None where not read."""
+    captions: every caption of the rows, `pooled` (T, D_text) being unit vectors of the space, None where not read.
+    support (N,) bool; tokens: the rows', None where nobody has them; align: what maps these into the joint space."""
 
     space: Space
     features: dict[Modality, Array]
@@ -50,6 +53,9 @@ class Evidence:
     middle: dict[Modality, Array]
     unlabelled: dict[Modality, Array]
     captions: Captions | None
+    support: NDArray[np.bool_]
+    tokens: dict[Modality, Tokens] | None
+    align: Mapping[Modality, Affine]
     made: Mapping[Modality, Array] = field(default_factory=dict)
 
 
@@ -86,6 +92,8 @@ def prepare(episode: TrainEpisode, seed: int) -> Callable[[ScmSection], Posterio
 
     def head(section: ScmSection) -> PosteriorHead:
         wide = section.unlabelled_space and section.rounds > 0
+        if section.attention:
+            tokens_of(episode.items)  # refuses what cannot be attended to
         with one_blas_thread():
             votes = tuple(judge(where, wide, section) for where in _spaces(section))
             if _learns(episode, section):
@@ -156,11 +164,12 @@ def gather(episode: TrainEpisode, align: Mapping[Modality, Affine], where: Space
     features, more = (_features(own, align, where) for own in (items, episode.unlabelled))
     told = None if items.captions is None else _captions(items.captions, items.aligned, align, where)
     middle = {m: np.concatenate([x, more[m][: len(more[m]) * wide]]).mean(axis=0) for m, x in features.items()}
+    read = told, episode.support, items.tokens, align
     if where == "raw":
-        return Evidence(where, features, unit(named), members, middle, more, told)
+        return Evidence(where, features, unit(named), members, middle, more, *read)
     held = np.linalg.norm(named, axis=1, keepdims=True) > 0
     placed = to_sphere(named, items.aligned, align.get("text")) * held
-    return Evidence(where, features, placed, members, middle, more, told)
+    return Evidence(where, features, placed, members, middle, more, *read)
 
 
 def _features(items: Items, align: Mapping[Modality, Affine], where: Space) -> dict[Modality, Array]:
@@ -195,7 +204,17 @@ def vote(evidence: Evidence, spectra: Spectra, section: ScmSection, shots: bool)
     whiten = {m: spectra[m].whiten(evidence.middle[m], shrinkage) for m in MODALITIES}
     prototypes = {m: unit(total) for m, total in known_of(evidence, whiten, section).items()}
     shares: dict[Modality, float] = {"image": section.vote_image if shots else 0.0, "text": section.vote_text}
-    return Vote(evidence.space, whiten, prototypes, {m: 1 - shares[m] for m in MODALITIES} if joint else shares)
+    if not joint:
+        return Vote(evidence.space, whiten, prototypes, shares)
+    attention = attention_of(section) if section.attention else None
+    return Vote(evidence.space, whiten, prototypes, {m: 1 - shares[m] for m in MODALITIES}, attention=attention)
+
+
+def attention_of(section: ScmSection) -> Attention:
+    """How the vote in the joint space attends to tokens. (ours) Self-training does not: who an unlabelled item is of is
+    judged by its pooled vectors alone."""
+    tau: dict[Modality, float] = {"image": section.attention_image, "text": section.attention_text}
+    return Attention(tau, float(section.attention_share))
 
 
 def known_of(evidence: Evidence, whiten: Mapping[Modality, Affine], section: ScmSection) -> dict[Modality, Array]:
@@ -205,12 +224,37 @@ def known_of(evidence: Evidence, whiten: Mapping[Modality, Affine], section: Scm
         told = _told(evidence)
         places["text"] = told.mean(unit(whiten["text"](told.pooled)))
     examples = {m: evidence.members.T.astype(np.float32) @ places[m] for m in MODALITIES}
+    for m in _attending(evidence, section):
+        examples[m] = cleaned(evidence, whiten, section.attention_support, m, places[m])
     for m, made in evidence.made.items():
         examples[m][: len(made)] += float(section.generated_weight) * unit(whiten[m](made)).mean(axis=1)
     named = section.name_weight * _named(evidence, whiten["text"]) if section.names else np.float32(0)
     if evidence.space == "joint":
         return dict.fromkeys(MODALITIES, named + examples["image"] + examples["text"])
     return {"image": examples["image"], "text": named + examples["text"]}
+
+
+def _attending(evidence: Evidence, section: ScmSection) -> tuple[Modality, ...]:
+    """The modalities whose supports attend to the name of their class: there must be a name. A text that is the mean of
+    several captions stays as it is (ours)."""
+    if not (section.attention and section.names and evidence.space == "joint" and evidence.support.any()):
+        return ()
+    return ("image",) if section.captions == "all" else MODALITIES
+
+
+def cleaned(
+    evidence: Evidence, whiten: Mapping[Modality, Affine], tau: float, modality: Modality, places: Array
+) -> Array:
+    """The sums (C, d) of the examples of each class, of rows at some places (N, d), a support counting as what of its
+    tokens speaks of the name of the class: z(x_ic), once for each of its classes."""
+    assert evidence.tokens is not None  # else refused before
+    support, members = evidence.support, evidence.members.astype(np.float32)
+    source, own = evidence.tokens[modality].take(np.flatnonzero(support)), members[support]
+    total = np.asarray(members[~support].T @ places[~support])
+    how = whiten[modality], _named(evidence, whiten["text"]), tau
+    for rows, found in attended(source, evidence.align.get(modality), *how):
+        total += np.einsum("bc,bcd->cd", own[rows], found)
+    return total
 
 
 def _told(evidence: Evidence) -> Captions:

@@ -61,7 +61,7 @@ def _openmoji(home: Path) -> Manifest:
     table = TableSection(
         path=None, name="table", id="id", image="image", text="text", label="label", separator=None, split=None
     )
-    section = IngestSection(root="raw", captions="first", max_per_class=A_CLASS, table=table)
+    section = IngestSection(root="raw", captions="first", max_per_class=A_CLASS, allow_missing=False, table=table)
     nowhere = home / "manifest.parquet"
     return load(IngestParams(dataset="openmoji", section=section, home=home, manifest=nowhere, made_from=""))
 

@@ -24,6 +24,7 @@ from pipeline.setting import Setting
 from stages.evaluate.params import EvaluateParams
 from stages.extract.encoders.registry import inputs_of, refuse_folder
 from stages.extract.params import ExtractParams
+from stages.ingest.datasets import find as find_dataset
 from stages.ingest.params import IngestParams
 from stages.items import captions_read
 from stages.mixture.params import MixtureParams
@@ -177,7 +178,7 @@ def _ingest_stamp(setting: Setting) -> str:
     elif params.dataset == "openmoji":
         own = [section.max_per_class]
     else:
-        own = [_file_digest(setting, f"{section.root}/{params.dataset}")]
+        own = [_file_digest(setting, f"{section.root}/{find_dataset(params.dataset).place}")]
     return digest_of(["ingest", params.dataset, section.root, section.captions == "join", own])
 
 

@@ -11,6 +11,8 @@ from stages.extract.encoders.registry import ENCODERS
 from stages.ingest.datasets import DATASETS
 from stages.train.methods import METHODS
 
+IN_TABLE = ("name", "pairs", "classes", "on disk", "terms")  # of the datasets; --json has everything
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
@@ -19,21 +21,14 @@ def register(app: typer.Typer) -> None:
 
 
 def datasets(setting: Setting, as_json: AsJson = False) -> None:
-    """The datasets, and which are on disk."""
-    root = setting.places.inside(setting.params.ingest.root)
-    rows = [
-        {
-            "name": d.name,
-            "items": d.items,
-            "classes": d.classes,
-            "here": "yes" if (root / d.name).is_dir() else "no",
-            "licence": d.licence,
-            "source": d.source,
-            "about": d.about,
-        }
-        for d in DATASETS.values()
-    ]
-    show(rows, as_json)
+    """The datasets: how large, on what terms, whether on disk, and where to get those that are not."""
+    from pipeline.on_disk import dataset_rows, how_to_get
+
+    rows = dataset_rows(DATASETS.values(), setting)
+    show(rows if as_json else [{name: row[name] for name in IN_TABLE} for row in rows], as_json)
+    if not as_json:
+        for line in how_to_get(rows):
+            print(line)
 
 
 def encoders(setting: Setting, as_json: AsJson = False) -> None:  # noqa: ARG001

@@ -75,9 +75,8 @@ def gather(
     allow_pickle: Annotated[
         bool | None, _flag("--allow-pickle", "Let a checkpoint run the code in it; only one that you trust.")
     ] = None,
-    verify_on_read: Annotated[
-        bool | None, _flag("--verify-on-read", "Compare every byte that is read with its record.")
-    ] = None,
+    allow_missing: Annotated[bool | None, _flag("--allow-missing", "Go on however many listed files are gone.")] = None,
+    verify_on_read: Annotated[bool | None, _flag("--verify-on-read", "Compare what is read with its record.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 - read from sys.argv, before a command is known
 ) -> Setting:
     """The setting that the shared flags describe: params.yaml, the overlays, -S in order, the named flags."""
@@ -99,6 +98,7 @@ def gather(
         "extract.tokens": tokens,
         "extract.storage": storage,
         "extract.allow_pickle": allow_pickle,
+        "ingest.allow_missing": allow_missing,
         "verify_on_read": verify_on_read,
     }
     setting = _setting(overlay or [], assign or [], {key: value for key, value in named.items() if value is not None})

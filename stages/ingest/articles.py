@@ -7,6 +7,7 @@ import re
 from xml.etree import ElementTree
 
 from cache.errors import UserError
+from stages.ingest.words import decoded, even
 
 _BODY = re.compile(r"<text\b[^>]*>(.*?)</text\s*>", re.DOTALL)
 _TAG = re.compile(r"<[^<>]*>")
@@ -16,15 +17,16 @@ def article_text(data: bytes, where: str) -> tuple[str, bool]:
     """The words between <text> and </text>, blanks evened out, and whether the file was well-formed XML.
 
     Several <text> elements are joined; a document without any gives all its words. Published copies hold files
-    that are not well-formed: those are read between the tags, as their users do. Raises UserError, naming
+    that are not well-formed XML, Latin-1 that does not say so among them: those are read between the tags, as their
+    users do. Raises UserError, naming
     `where`, if the file declares an entity, so that none can be expanded.
     """
     if b"<!ENTITY" in data.replace(b"\0", b""):  # without NULs a declaration in UTF-16 shows as well
         raise UserError(f"{where}: declares an XML entity, which is refused; take the declaration out of the file")
     try:
-        return _even(_parsed(data)), True
-    except ElementTree.ParseError:
-        return _even(_between_tags(data.decode("utf-8", errors="replace"))), False
+        return even(_parsed(data)), True
+    except (ElementTree.ParseError, ValueError, LookupError):  # the latter two: an encoding that the parser lacks
+        return even(_between_tags(decoded(data))), False
 
 
 def _parsed(data: bytes) -> str:
@@ -34,7 +36,3 @@ def _parsed(data: bytes) -> str:
 
 def _between_tags(document: str) -> str:
     return html.unescape(_TAG.sub(" ", " ".join(_BODY.findall(document))))
-
-
-def _even(text: str) -> str:
-    return " ".join(text.split())

@@ -32,6 +32,7 @@ class IngestSection(Section):
     root: str
     captions: Captions
     max_per_class: int = Field(ge=2)
+    allow_missing: bool
     table: TableSection
 
 

@@ -6,12 +6,29 @@ import os
 from pathlib import Path
 
 from cache.errors import UserError
+from stages.ingest.datasets import find, missing
 from stages.ingest.params import IngestParams
 
 
 def dataset_folder(params: IngestParams) -> Path:
-    """The folder of a named dataset: <ingest.root>/<dataset>, against the home folder."""
-    return params.home / params.section.root / params.dataset
+    """The folder of a named dataset: <ingest.root>/<its place>, against the home folder."""
+    return params.home / params.section.root / find(params.dataset).place
+
+
+def whole_folder(params: IngestParams) -> Path:
+    """The same, where all parts that the registry names stand in it; MissingError names the first that does not."""
+    root, dataset = dataset_folder(params), find(params.dataset)
+    lost = [part for part in dataset.parts if standing(root, part) is None] if root.is_dir() else [""]
+    if lost:
+        first, *others = lost[0].split("|")
+        what = from_home(root / first, params.home) + (f" (or {', '.join(others)})" if others else "")
+        raise missing(dataset, what, from_home(root, params.home))
+    return root
+
+
+def standing(root: Path, part: str) -> Path | None:
+    """The first that is there of the paths that a part of the registry names, `|` between them."""
+    return next((root / path for path in part.split("|") if (root / path).exists()), None)
 
 
 def from_home(path: Path, home: Path) -> str:

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache.errors import MissingError, UserError
+from cache.errors import UserError, nearest
 from cache.manifest import Manifest
+from stages.ingest.absent import Incomplete
 from stages.ingest.articles import article_text
-from stages.ingest.datasets import find, missing
+from stages.ingest.pairs import Pair, unmeasured
 from stages.ingest.params import IngestParams
-from stages.ingest.places import confined, dataset_folder, from_home
+from stages.ingest.places import confined, from_home, whole_folder
 from stages.progress import reporter
 
 LISTS = {"train": "trainset_txt_img_cat.list", "test": "testset_txt_img_cat.list"}
-PARTS = ("texts", "images", "categories.list", *LISTS.values())
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,23 @@ class Line:
     split: str
 
 
-def load(params: IngestParams) -> Manifest:
-    """The manifest, bytes and digests not yet read: id = text id, text = the article's, train lines first."""
-    root = dataset_folder(params)
-    for part in PARTS:
-        if not (root / part).exists():
-            raise missing(find("wikipedia"), from_home(root / part, params.home), from_home(root, params.home))
+def load(params: IngestParams) -> Manifest | Incomplete:
+    """The manifest, bytes and digests not yet read: id = text id, text = the article's, train lines first.
+
+    Pairs whose article is missing are left out. UserError for a line of the lists that cannot be read, a category
+    without a folder, an article that declares an XML entity or leads out of the dataset's folder."""
+    root = whole_folder(params)
     lines = list(_lines(root))
-    return Manifest(
-        name="wikipedia",
-        root=from_home(root, params.home),
-        ids=[line.text_id for line in lines],
-        images=[f"images/{line.category}/{line.image_id}.jpg" for line in lines],
-        texts=[[text] for text in _articles(root, lines)],
-        labels=[[line.category] for line in lines],
-        splits=[line.split for line in lines],
-        bytes=[0] * len(lines),
-        xxh3=[""] * len(lines),
-    )
+    _require_folders(root, lines)
+    lost = [path for path in map(_article, lines) if not confined("wikipedia", root, path).is_file()]
+    gone = set(lost)
+    there = [line for line in lines if _article(line) not in gone]
+    pairs = [
+        Pair(line.text_id, f"images/{line.category}/{line.image_id}.jpg", [text], [line.category], line.split)
+        for line, text in zip(there, _read(root, there), strict=True)
+    ]
+    manifest = unmeasured("wikipedia", from_home(root, params.home), pairs)
+    return Incomplete(manifest, lost) if lost else manifest
 
 
 def _lines(root: Path) -> Iterator[Line]:
@@ -70,19 +69,28 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
-def _articles(root: Path, lines: list[Line]) -> list[str]:
-    paths = [confined("wikipedia", root, f"texts/{line.text_id}.xml") for line in lines]
-    lost = [path.name for path in paths if not path.is_file()]
-    if lost:
-        raise MissingError(
-            f"wikipedia: {len(lost)} of {len(lines)} articles are missing, the first is 'texts/{lost[0]}'; "
-            "unpack the archive again"
+def _require_folders(root: Path, lines: list[Line]) -> None:
+    """UserError where the lists use a category that is no folder of pictures."""
+    folders = {path.name for path in (root / "images").iterdir() if path.is_dir()}
+    strange = sorted({line.category for line in lines} - folders)
+    if strange:
+        raise UserError(
+            f"wikipedia: {len(strange)} categories of categories.list are no folder under images/, the first is "
+            f"'{strange[0]}'{nearest(strange[0], folders)}; unpack the archive again"
         )
-    read = [article_text(path.read_bytes(), f"wikipedia: texts/{path.name}") for path in paths]
-    broken = [path.name for path, (_, well_formed) in zip(paths, read, strict=True) if not well_formed]
+
+
+def _article(line: Line) -> str:
+    return f"texts/{line.text_id}.xml"
+
+
+def _read(root: Path, lines: list[Line]) -> list[str]:
+    """The texts of the articles; a warning counts those that are not well-formed."""
+    read = [article_text((root / path).read_bytes(), f"wikipedia: {path}") for path in map(_article, lines)]
+    broken = [_article(line) for line, (_, well_formed) in zip(lines, read, strict=True) if not well_formed]
     if broken:
         reporter().warn(
             f"wikipedia: {len(broken)} of {len(lines)} articles are not well-formed XML and were read between "
-            f"their <text> tags, the first is 'texts/{broken[0]}'"
+            f"their <text> tags, the first is '{broken[0]}'"
         )
     return [text for text, _ in read]

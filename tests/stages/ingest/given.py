@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,16 @@ TABLE = {
 COLUMNS = ("id", "image", "text", "label")
 
 
-def params(home: Path, dataset: str, captions: str = "first", most: int = 60, **table: Any) -> IngestParams:
+def params(
+    home: Path, dataset: str, captions: str = "first", most: int = 60, allow_missing: bool = False, **table: Any
+) -> IngestParams:
     """Parameters whose home is `home`; keywords go into ingest.table."""
     section = IngestSection.model_validate(
         {
             "root": "data/raw",
             "captions": captions,
             "max_per_class": most,
+            "allow_missing": allow_missing,
             "table": TableSection.model_validate({**TABLE, **table}),
         }
     )
@@ -72,6 +77,27 @@ def four_pairs(home: Path) -> list[list[str]]:
         write(home / "mine" / "images" / f"{number}.jpg", jpeg((number, 40, 80)))
         rows.append([f"item{number}", f"images/{number}.jpg", f"a {label}, the {number}th", label])
     return rows
+
+
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """No rights to a path, for as long as this lasts; root, who may read all the same, is somebody else meanwhile."""
+    before = path.stat().st_mode
+    path.chmod(0)
+    nobody, root = 65534, os.geteuid() == 0
+    above = {} if not root else {p: p.stat().st_mode for p in path.parents if p.is_dir() and p != Path("/")}
+    for folder, mode in above.items():
+        folder.chmod(mode | 0o055)
+    try:
+        if root:
+            os.seteuid(nobody)
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        for folder, mode in above.items():
+            folder.chmod(mode)
+        path.chmod(before)
 
 
 def wikipedia(home: Path, train: Sequence[str], test: Sequence[str], categories: str) -> Path:

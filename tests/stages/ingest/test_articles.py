@@ -46,6 +46,8 @@ def test_the_declared_encoding_is_respected() -> None:
         b'<d name="A & B"><text>one &amp; two</text></d>',
         b"<d><text>one &amp; two</text><image></d>",
         b"<d><text>one & two</text>",
+        b'<?xml version="1.0" encoding="big5"?><d><text>one & two</text></d>',
+        b'<?xml version="1.0" encoding="no-such"?><d><text>one & two</text></d>',
     ],
 )
 def test_a_file_that_is_not_well_formed_is_read_between_the_tags(document: bytes) -> None:

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from cache.errors import UserError
+from cache.errors import MissingError, UserError
 from cache.files import digest_bytes, read_about
 from cache.manifest import read_manifest
 from stages.ingest.run import run
 from tests.listener import Listener
-from tests.stages.ingest.given import COLUMNS, four_pairs, params, write, write_csv
+from tests.stages.ingest.given import COLUMNS, four_pairs, params, unreadable, write, write_csv
 
 Rows = list[list[str]]
 
 
-def ingest(home: Path, rows: Rows, captions: str = "first", **table: object) -> Path:
+def ingest(home: Path, rows: Rows, captions: str = "first", allow_missing: bool = False, **table: object) -> Path:
     write_csv(home / "mine" / "pairs.csv", rows)
-    given = params(home, "table", captions, **{"path": "mine/pairs.csv", **table})
+    given = params(home, "table", captions, allow_missing=allow_missing, **{"path": "mine/pairs.csv", **table})
     run(given)
     return given.manifest
 
@@ -140,17 +140,66 @@ def test_an_unusable_picture_is_called_that_where_its_path_is_the_id(tmp_path: P
         ingest(tmp_path, put(3, 1, "/etc/hostname")(four_pairs(tmp_path)), id=None)
 
 
-def test_missing_pictures_leave_no_manifest(tmp_path: Path) -> None:
+def test_too_many_missing_pictures_are_listed_and_leave_no_manifest(tmp_path: Path) -> None:
     rows = four_pairs(tmp_path)
     for name in ("1.jpg", "3.jpg"):
         (tmp_path / "mine" / "images" / name).unlink()
-    with pytest.raises(UserError) as error:
+    with pytest.raises(MissingError) as error:
         ingest(tmp_path, rows)
+    record = tmp_path / "data" / "manifests" / "table.missing.txt"
     assert str(error.value) == (
-        "mine: 2 of 4 pictures are missing, the first is 'images/1.jpg'; "
-        f"put them under {tmp_path / 'mine'}, or take their rows out"
+        "mine: 2 of 4 pairs name a file that is missing, more than the 1% that ingest does without; the first is "
+        f"'images/1.jpg', all stand in {record}; put them under {tmp_path / 'mine'}, or go on without them by "
+        "--allow-missing"
     )
-    assert not (tmp_path / "data").exists()
+    assert record.read_text() == "images/1.jpg\nimages/3.jpg\n"
+    assert not (tmp_path / "data" / "manifests" / "table.parquet").exists()
+
+
+def test_missing_pictures_are_left_out_where_that_is_allowed(tmp_path: Path, listener: Listener) -> None:
+    rows = four_pairs(tmp_path)
+    (tmp_path / "mine" / "images" / "1.jpg").unlink()
+    manifest = read_manifest(ingest(tmp_path, rows, allow_missing=True))
+    assert manifest.ids == ["item0", "item2", "item3"]
+    assert manifest.bytes == [(tmp_path / "mine" / image).stat().st_size for image in manifest.images]
+    assert listener.said == ["mine: 3 pairs, 3 captions, 2 classes"]
+    assert listener.warned == [
+        "mine: 1 of 4 pairs name a file that is missing and are left out; the first is 'images/1.jpg', all stand in "
+        f"{tmp_path}/data/manifests/table.missing.txt; put them under {tmp_path}/mine and run 'ingest' again to have "
+        "them"
+    ]
+
+
+def test_once_all_pictures_are_there_no_list_of_missing_ones_is(tmp_path: Path) -> None:
+    rows = four_pairs(tmp_path)
+    picture = tmp_path / "mine" / "images" / "1.jpg"
+    data = picture.read_bytes()
+    picture.unlink()
+    before = read_manifest(ingest(tmp_path, rows, allow_missing=True))
+    write(picture, data)
+    assert len(read_manifest(ingest(tmp_path, rows))) == len(before) + 1
+    assert [path.name for path in (tmp_path / "data" / "manifests").iterdir()] == ["table.parquet"]
+
+
+def test_without_a_single_picture_there_is_nothing_to_go_on_with(tmp_path: Path) -> None:
+    rows = four_pairs(tmp_path)
+    for row in rows:
+        (tmp_path / "mine" / row[1]).unlink()
+    with pytest.raises(UserError, match=r"^mine: no items; look at the data"):
+        ingest(tmp_path, rows, allow_missing=True)
+
+
+@pytest.mark.parametrize("part", ["", "images", "images/1.jpg"])
+def test_what_this_user_may_not_read_is_one_line(tmp_path: Path, part: str) -> None:
+    rows = four_pairs(tmp_path)
+    ingest(tmp_path, rows).parent.chmod(0o777)  # who may not read may write
+    with unreadable(tmp_path / "mine" / part), pytest.raises(UserError) as error:
+        run(params(tmp_path, "table", path="mine/pairs.csv"))
+    shut = str(error.value).partition(": ")[2].partition(" may not")[0]
+    assert shut.startswith(str(tmp_path / "mine" / part))
+    assert str(error.value) == (
+        f"table: {shut} may not be read by this user; give the right to, as in chmod -R u+rX {shut}"
+    )
 
 
 def test_a_picture_linked_from_elsewhere_is_refused(tmp_path: Path) -> None:

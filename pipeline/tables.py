@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 from cache.files import read_json, read_table
 from cache.store import folder_of, read_ledger
 from pipeline.params import leaves
+from stages.choices import Choice, choices_of
 from stages.naming import row_label
+from stages.report.words import shots
 from stages.stats import support_interval
 
 Row = dict[str, str | int | float | None]
@@ -136,6 +138,21 @@ def half_width(values: list[float]) -> float | None:
     """Half the 95 % support interval of a mean over draws; None for one draw."""
     interval = support_interval(values)
     return None if interval is None else (interval[1] - interval[0]) / 2
+
+
+def chosen_lines(heads: Path) -> list[str]:
+    """What of the values that a key of params.yaml lists was chosen, as a heads ledger says it: a line a row of the
+    tables, or several where shot counts choose differently."""
+    found = choices_of([key.about for key in read_ledger(heads).of("selections")])
+    return [f"{_where(choice)}: {_told(choice)} chosen on source classes" for choice in found]
+
+
+def _where(choice: Choice) -> str:
+    return f"{row_label(choice.method, choice.variant, 'inductive', False)} at {shots(choice.shots)}"
+
+
+def _told(choice: Choice) -> str:
+    return ", ".join(f"{key} {value}" for key, value in choice.values.items())
 
 
 def entry_rows(store: Path, datasets: Mapping[str, str]) -> list[Row]:

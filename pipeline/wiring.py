@@ -349,6 +349,7 @@ def _report_params(setting: Setting, stamp: str) -> ReportParams:
         metrics=_beside(scores, setting, "evaluate", 2),
         history=_beside(heads, setting, "train", 1),
         mixtures=require(setting, "mixture"),
+        heads=heads,
         page=_out(setting, "report"),
         table=_out(setting, "report", 1),
         plots=_out(setting, "report", 2),

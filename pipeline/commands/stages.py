@@ -69,9 +69,13 @@ def mixture(setting: Setting, as_json: AsJson = False) -> None:
 def train(setting: Setting, as_json: AsJson = False) -> None:
     """Episodes + features -> heads; at the prompt their scores are printed."""
     from cache.store import read_ledger
+    from pipeline.tables import chosen_lines
 
-    heads = read_ledger(_refresh(setting, "train")).of("heads")
-    if heads and setting.places.stage is None:  # where every row failed, there is nothing to score
+    path = _refresh(setting, "train")
+    for line in chosen_lines(path):
+        reporter().say(line)
+    some_stand = read_ledger(path).of("heads")  # where every row failed, there is nothing to score
+    if some_stand and setting.places.stage is None:
         evaluate(setting, as_json)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from stages.choices import Choice
+from stages.naming import row_label
 from stages.report import words
 
 METRICS = ("mAP", "mAP@50", "macro-mAP", "P@1", "P@5", "P@10", "R-precision", "recall@1", "recall@5", "recall@10")
@@ -188,6 +190,26 @@ def mixture_table(diagnostics: Mapping[str, Any]) -> list[Row]:
         texts = [f"{found['items']:,}", f"{found['live']:.2f}", share, f"{found['short']:,}", cosine]
         rows.append(Row(modality, [Cell(text) for text in texts]))
     return rows
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The values chosen for the rows that list the same keys: a table of its own, its rows one a shot count or more."""
+
+    keys: list[str]
+    rows: list[Row]
+
+
+def chosen_groups(choices: Sequence[Choice], metrics: Metrics) -> list[Chosen]:
+    """A table for each set of keys that rows list: method, shots and the value of every key."""
+    names = {(entry["method"], entry["variant"]): entry["label"] for entry in metrics["means"]}
+    tables: dict[tuple[str, ...], list[Row]] = {}
+    for choice in choices:
+        row = choice.method, choice.variant
+        label = names.get(row) or row_label(*row, "inductive", False)
+        cells = [Cell(text) for text in (words.listed(choice.shots), *choice.values.values())]
+        tables.setdefault(tuple(choice.values), []).append(Row(label, cells))
+    return [Chosen(list(keys), rows) for keys, rows in tables.items()]
 
 
 def asked(metrics: Metrics) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from stages.choices import Choice
 from stages.report import content, words
 
 CREDITS = {"openmoji": "Pictures: OpenMoji, openmoji.org, CC BY-SA 4.0."}
@@ -28,6 +29,7 @@ def render_page(
     metrics: content.Metrics,
     figures: content.Figures,
     diagnostics: Mapping[str, Any],
+    choices: Sequence[Choice],
     about: Mapping[str, Any],
     plots: Mapping[str, Picture],
 ) -> str:
@@ -46,6 +48,8 @@ def render_page(
         lost=lost_queries(metrics),
         mixtures=content.mixture_table(diagnostics),
         gaps=content.gap_table(metrics),
+        chosen=content.chosen_groups(choices, metrics),
+        halves=metrics["counts"]["halves"],
         facts=facts(about),
         params=content.flat(about["params"]),
         made_from=about["made_from"],

@@ -9,7 +9,8 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class ReportParams:
-    """What `report` runs on: reads scores, queries, metrics, history; writes `page`, `table` and the plots.
+    """What `report` runs on: reads scores, queries, metrics, history, the ledgers of mixtures and heads; writes `page`,
+    `table` and the plots.
 
     `about` is what ran, for the page's head: dataset, encoder label, the values of params.yaml, and as
     `values_from` where the values of the trained heads come from."""
@@ -19,6 +20,7 @@ class ReportParams:
     metrics: Path
     history: Path
     mixtures: Path
+    heads: Path
     page: Path
     table: Path
     plots: Path

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from cache.files import read_json, write_bytes
 from cache.scores import read_history, read_scores
 from cache.store import read_ledger
+from stages.choices import choices_of
 from stages.progress import reporter
 from stages.report import draw
 from stages.report.content import mean_figures
@@ -27,12 +28,13 @@ def run(params: ReportParams) -> None:
     metrics, history = read_json(params.metrics), read_history(params.history)
     figures = mean_figures(read_scores(params.scores), metrics)
     diagnostics = read_ledger(params.mixtures).keys[0].about["diagnostics"]
+    choices = choices_of([key.about for key in read_ledger(params.heads).of("selections")])
     plots = all_plots(metrics, history, diagnostics)
     with draw.style():
         pictures = {plot.name: _write_plot(params.plots, plot) for plot in plots}
     shown = {name: picture for name, picture in pictures.items() if picture}
     write_bytes(params.table, render_table(metrics, figures, params.about).encode())
-    write_bytes(params.page, render_page(metrics, figures, diagnostics, params.about, shown).encode())
+    write_bytes(params.page, render_page(metrics, figures, diagnostics, choices, params.about, shown).encode())
     reporter().say(f"report: {params.page}")
 
 

@@ -170,6 +170,21 @@ DIAGNOSTICS: dict[str, Any] = {
 }
 
 
+SELECTIONS: list[dict[str, Any]] = [
+    {
+        "method": "gap",
+        "variant": variant,
+        "protocol": "random",
+        "half": half,
+        "shots": shots,
+        "values": {"tau": 0.1 if shots == 5 else 0.05, "covariance": "total" if (half, shots) == (2, 3) else "within"},
+    }
+    for variant in ("default", "nameless")
+    for half in range(3)
+    for shots in SHOTS
+]
+
+
 def write_inputs(folder: Path, history: bool = True) -> ReportParams:
     """All inputs of the stage in a folder, and its parameters."""
     write_scores(folder / "scores.parquet", score_rows(), "made")
@@ -178,12 +193,15 @@ def write_inputs(folder: Path, history: bool = True) -> ReportParams:
     write_json(folder / "metrics.json", metrics())
     key = LedgerKey("mixtures", "2" * 32, "3" * 32, {"diagnostics": DIAGNOSTICS})
     write_ledger(folder / "mixtures.json", Ledger("mixtures", "made", {}, (key,)))
+    chosen = tuple(LedgerKey("selections", f"{i:032x}", "4" * 32, about) for i, about in enumerate(SELECTIONS))
+    write_ledger(folder / "heads.json", Ledger("heads", "made", {}, chosen))
     return ReportParams(
         scores=folder / "scores.parquet",
         queries=folder / "queries.parquet",
         metrics=folder / "metrics.json",
         history=folder / "history.parquet",
         mixtures=folder / "mixtures.json",
+        heads=folder / "heads.json",
         page=folder / "report.html",
         table=folder / "table.md",
         plots=folder / "plots",

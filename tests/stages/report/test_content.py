@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from cache.scores import SCORES
+from stages.choices import choices_of
 from stages.report import content
 from tests.stages.report import build
 
@@ -26,6 +27,22 @@ def test_the_main_table_holds_chance_and_every_method(metrics):
     rows = content.main_table(metrics)
     assert [row.label for row in rows] == ["chance", "cca", "gap", "gcrdp"]
     assert [cell.text for cell in rows[0].cells] == ["9.8"] * 4
+
+
+def test_what_was_chosen_stands_a_row_for_the_shot_counts_that_choose_alike(metrics):
+    (table,) = content.chosen_groups(choices_of(build.SELECTIONS), metrics)
+    assert table.keys == ["tau", "covariance"]
+    told = [["0 and 1", "0.05", "within"], ["3", "0.05", "within (2) or total (1)"], ["5", "0.1", "within"]]
+    labels = [row.label for row in table.rows]
+    assert labels == ["gap"] * 3 + ["gap (nameless)"] * 3
+    assert [[cell.text for cell in row.cells] for row in table.rows] == told * 2
+
+
+def test_rows_that_list_other_keys_have_a_table_of_their_own(metrics):
+    other = {**build.SELECTIONS[0], "method": "cca", "values": {"power": True}}
+    first, second = content.chosen_groups(choices_of([*build.SELECTIONS, other]), metrics)
+    assert (first.keys, second.keys) == (["tau", "covariance"], ["power"])
+    assert [(row.label, [cell.text for cell in row.cells]) for row in second.rows] == [("cca", ["0", "true"])]
 
 
 def test_the_best_of_each_column_is_marked(metrics):

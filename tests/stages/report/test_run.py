@@ -12,6 +12,7 @@ import pytest
 
 from cache.errors import MissingError
 from cache.files import digest_file, write_json
+from cache.store import Ledger, write_ledger
 from stages.report import run as stage
 from stages.report.plots import NAMES
 from tests.stages.report import build
@@ -102,6 +103,15 @@ def test_nothing_that_a_user_names_can_break_the_page(tmp_path: Path):
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "OpenMoji, openmoji.org" not in page
+
+
+def test_the_page_lists_what_was_chosen_and_is_silent_where_nothing_was(page, tmp_path: Path):
+    assert 'id="chosen"' in page
+    assert re.search(r"<code>covariance</code>.*within \(2\) or total \(1\)", page, re.DOTALL)
+    made = build.write_inputs(tmp_path)
+    write_ledger(made.heads, Ledger("heads", "made", {}, ()))
+    stage.run(made)
+    assert 'id="chosen"' not in made.page.read_text(encoding="utf-8")
 
 
 def test_the_markdown_holds_the_main_table_and_the_differences(params):

@@ -29,7 +29,8 @@ class Parted(NamedTuple):
 
 def require_tokens(items: Items) -> None:
     """UsageError where tokens are not at hand in the space of the pooled vectors, or nobody said whose they are."""
-    if items.tokens is None or items.responsibilities is None or not all(_in_space(items, m) for m in MODALITIES):
+    known = items.tokens is not None and items.responsibilities is not None
+    if not (known and all(_in_space(items, m) and _owned(items, m) for m in MODALITIES)):
         raise UsageError(
             "train.gcrdp.space is head over tokens, which needs tokens in the space of the pooled vectors; set"
             " extract.tokens to joint and run 'extract' and 'mixture' again, or space to cached"
@@ -39,9 +40,15 @@ def require_tokens(items: Items) -> None:
 def _in_space(items: Items, modality: Modality) -> bool:
     """Widths may agree by chance, so what the cache says of its tokens counts as well."""
     source = (items.tokens or {})[modality]
-    if source.pooled is not None or (items.aligned and source.cache.about["content"]["tokens"] == "raw"):
+    if source.pooled is not None or (items.aligned and source.cache.about["content"].get("tokens") == "raw"):
         return False
     return not len(source) or read_tokens(source, np.array([0]))[0].shape[2] == items.pooled[modality].shape[1]
+
+
+def _owned(items: Items, modality: Modality) -> bool:
+    """Whether the mixtures are of these very tokens, and not, say, of those of all captions."""
+    whose, source = (items.responsibilities or {})[modality], (items.tokens or {})[modality]
+    return bool(np.array_equal(whose.lengths, source.lengths))
 
 
 def parted(items: Items, modality: Modality, rows: Rows, align: Affine | None) -> Parted:

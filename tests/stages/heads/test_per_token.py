@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,21 +158,27 @@ REFUSED = (
 
 
 def without(items: Items, folder: Path) -> dict[str, Items]:
-    """Items whose tokens cannot be mapped: none read, nobody's, of another width, and none in the cache."""
+    """Items whose tokens cannot be mapped: none read, nobody's, others', of another width, none in the cache, and from
+    before the projection."""
     wide = with_tokens.values()
     wide["text"] = [np.concatenate([own, own], axis=1) for own in wide["text"]]
     bare = {m: replace(own, pooled=own.cache.pooled()) for m, own in items.tokens.items()}
     other = replace(with_tokens.items(folder / "wide", wide, WHOSE), pooled=items.pooled)
     nobodys = replace(items, responsibilities=None)
+    others = {**items.responsibilities, "text": items.responsibilities["image"]}
+    raw = copy.deepcopy(items.tokens)
+    raw["text"].cache.about["content"]["tokens"] = "raw"
     return {
         "unread": replace(items, tokens=None),
         "whose": nobodys,
+        "others": replace(items, responsibilities=others),
         "none": replace(items, tokens=bare),
+        "raw": replace(items, tokens=raw),
         "width": other,
     }
 
 
-@pytest.mark.parametrize("lack", ["unread", "whose", "none", "width"])
+@pytest.mark.parametrize("lack", ["unread", "whose", "others", "none", "raw", "width"])
 def test_tokens_that_cannot_be_mapped_are_refused_in_one_line(items: Items, tmp_path: Path, lack: str) -> None:
     with pytest.raises(UsageError, match=REFUSED):
         views_of(per_token_head(), without(items, tmp_path)[lack], "text")

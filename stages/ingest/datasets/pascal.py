@@ -23,13 +23,14 @@ def load(params: IngestParams) -> Manifest:
     a category is no folder, or the split names other pictures than the captions do, or one twice."""
     root = whole_folder(params)
     captions = _captions(root)
-    _require_folders(root, captions)
+    place = from_home(root, params.home)
+    _require_folders(root, captions, place)
     splits = _splits(root, captions)
     pairs = [
         Pair(PurePosixPath(image).stem, image, texts, [image.split("/")[0]], splits.get(image))
         for image, texts in captions.items()
     ]
-    return unmeasured("pascal", from_home(root, params.home), pairs)
+    return unmeasured("pascal", place, pairs)
 
 
 def _captions(root: Path) -> dict[str, list[str]]:
@@ -51,14 +52,14 @@ def _columns(path: Path, names: tuple[str, ...]) -> Columns:
     return columns
 
 
-def _require_folders(root: Path, captions: dict[str, list[str]]) -> None:
+def _require_folders(root: Path, captions: dict[str, list[str]], place: str) -> None:
     """UserError where the captions use a category that is no folder."""
     folders = {path.name for path in root.iterdir() if path.is_dir()}
     strange = sorted({image.split("/")[0] for image in captions} - folders)
     if strange:
         raise UserError(
-            f"pascal: {len(strange)} categories of {CAPTIONS} are no folder under {root}, the first is "
-            f"'{strange[0]}'{nearest(strange[0], folders) if folders else ''}; lay each picture at "
+            f"pascal: {len(strange)} categories of {CAPTIONS} are no folder under {place}, the first is "
+            f"'{strange[0]}'{nearest(strange[0], folders)}; lay each picture at "
             "<category>/<picture>.jpg"
         )
 
@@ -77,7 +78,9 @@ def _splits(root: Path, captions: dict[str, list[str]]) -> dict[str, str]:
             found[image] = split
     without = [image for image in captions if image not in found]
     if without:
-        raise UserError(f"pascal: {len(without)} pictures stand in no split file, the first is '{without[0]}'")
+        raise UserError(
+            f"pascal: {len(without)} pictures stand in no split file, the first is '{without[0]}'; get the files anew"
+        )
     return found
 
 

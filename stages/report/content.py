@@ -192,24 +192,19 @@ def mixture_table(diagnostics: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The values chosen for the rows that list the same keys: a table of its own, its rows one a shot count or more."""
-
-    keys: list[str]
-    rows: list[Row]
-
-
-def chosen_groups(choices: Sequence[Choice], metrics: Metrics) -> list[Chosen]:
-    """A table for each set of keys that rows list: method, shots and the value of every key."""
+def chosen_groups(choices: Sequence[Choice], metrics: Metrics) -> dict[str, list[Row]]:
+    """For each method that lists values, by its label: a row a key, a cell a shot count with what was chosen there."""
     names = {(entry["method"], entry["variant"]): entry["label"] for entry in metrics["means"]}
-    tables: dict[tuple[str, ...], list[Row]] = {}
+    own: dict[tuple[str, str], list[Choice]] = {}
     for choice in choices:
-        row = choice.method, choice.variant
-        label = names.get(row) or row_label(*row, "inductive", False)
-        cells = [Cell(text) for text in (words.listed(choice.shots), *choice.values.values())]
-        tables.setdefault(tuple(choice.values), []).append(Row(label, cells))
-    return [Chosen(list(keys), rows) for keys, rows in tables.items()]
+        own.setdefault((choice.method, choice.variant), []).append(choice)
+    counts = shot_counts(metrics)
+    return {names.get(row) or row_label(*row, "inductive", False): _chosen(found, counts) for row, found in own.items()}
+
+
+def _chosen(choices: Sequence[Choice], counts: Sequence[int]) -> list[Row]:
+    at = {shots: choice.values for choice in choices for shots in choice.shots}
+    return [Row(key, [Cell(at.get(shots, {}).get(key, words.NONE)) for shots in counts]) for key in choices[0].values]
 
 
 def asked(metrics: Metrics) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from cache.scores import SCORES
 from stages.choices import choices_of
-from stages.report import content
+from stages.report import content, words
 from tests.stages.report import build
 
 
@@ -29,20 +29,25 @@ def test_the_main_table_holds_chance_and_every_method(metrics):
     assert [cell.text for cell in rows[0].cells] == ["9.8"] * 4
 
 
-def test_what_was_chosen_stands_a_row_for_the_shot_counts_that_choose_alike(metrics):
-    (table,) = content.chosen_groups(choices_of(build.SELECTIONS), metrics)
-    assert table.keys == ["tau", "covariance"]
-    told = [["0 and 1", "0.05", "within"], ["3", "0.05", "within (2) or total (1)"], ["5", "0.1", "within"]]
-    labels = [row.label for row in table.rows]
-    assert labels == ["gap"] * 3 + ["gap (nameless)"] * 3
-    assert [[cell.text for cell in row.cells] for row in table.rows] == told * 2
+def test_what_was_chosen_stands_by_key_and_shot_count(metrics):
+    groups = content.chosen_groups(choices_of(build.SELECTIONS), metrics)
+    assert list(groups) == ["gap", "gap (nameless)"]
+    for rows in groups.values():
+        assert {row.label: [cell.text for cell in row.cells] for row in rows} == {
+            "tau": ["0.05", "0.05", "0.05", "0.1"],
+            "covariance": ["within", "within", "within (2) or total (1)", "within"],
+        }
 
 
-def test_rows_that_list_other_keys_have_a_table_of_their_own(metrics):
+def test_a_shot_count_without_a_choice_has_none_and_rows_list_their_own_keys(metrics):
     other = {**build.SELECTIONS[0], "method": "cca", "values": {"power": True}}
-    first, second = content.chosen_groups(choices_of([*build.SELECTIONS, other]), metrics)
-    assert (first.keys, second.keys) == (["tau", "covariance"], ["power"])
-    assert [(row.label, [cell.text for cell in row.cells]) for row in second.rows] == [("cca", ["0", "true"])]
+    (row,) = content.chosen_groups(choices_of([*build.SELECTIONS, other]), metrics)["cca"]
+    assert (row.label, [cell.text for cell in row.cells]) == ("power", ["true", words.NONE, words.NONE, words.NONE])
+
+
+def test_a_row_that_the_scores_know_is_called_as_they_call_it(metrics):
+    named = {**metrics, "means": [{**entry, "label": f"{entry['label']} (names)"} for entry in metrics["means"]]}
+    assert list(content.chosen_groups(choices_of(build.SELECTIONS), named)) == ["gap (names)", "gap (nameless)"]
 
 
 def test_the_best_of_each_column_is_marked(metrics):

@@ -29,11 +29,12 @@ def load(params: IngestParams) -> Manifest | Incomplete:
     its text's, differ, and for a line that cannot be read."""
     root = whole_folder(params)
     _require_same_categories(root)
-    named = list(_by_lists(root) if any(_lists(root)) else _by_names(root))
+    place = from_home(root, params.home)
+    named = list(_by_lists(root, place) if any(_lists(root)) else _by_names(root))
     lost = [f"text/{text}" for _, text, _ in named if not confined("xmedianet", root, f"text/{text}").is_file()]
     gone = set(lost)
     pairs = [_pair(root, *one) for one in named if f"text/{one[1]}" not in gone]
-    manifest = unmeasured("xmedianet", from_home(root, params.home), pairs)
+    manifest = unmeasured("xmedianet", place, pairs)
     return Incomplete(manifest, lost) if lost else manifest
 
 
@@ -62,11 +63,11 @@ def _lists(root: Path) -> list[bool]:
     return [(root / name).is_file() for pair in LISTS.values() for name in pair]
 
 
-def _by_lists(root: Path) -> Iterator[Named]:
+def _by_lists(root: Path, place: str) -> Iterator[Named]:
     """The pairs of the published lists; UserError where one is missing, or a picture and its text differ in class."""
     if not all(_lists(root)):
         names = ", ".join(name for pair in LISTS.values() for name in pair)
-        raise UserError(f"xmedianet: some of the lists are missing; lay all four under {root} ({names}), or none")
+        raise UserError(f"xmedianet: some of the lists are missing; lay all four under {place} ({names}), or none")
     for split, (images, texts) in LISTS.items():
         of_images, of_texts = _files(root, images), _files(root, texts)
         if len(of_images) != len(of_texts):

@@ -19,7 +19,8 @@ from bench.row import Row
 from cache.errors import UsageError, nearest
 from cache.files import write_bytes, write_json
 
-COMPARISONS = ("em", "retrieval", "training", "reads", "opening", "extraction", "recipe", "gpu")  # rows() are ratios
+# The rows() of these are ratios.
+COMPARISONS = ("em", "retrieval", "training", "reads", "opening", "extraction", "recipe", "repro", "gpu")
 FACTS = ("precision", "scale", "doubling")  # their facts() are figures of their own
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,22 +12,28 @@ from typing import Any
 from pipeline.console import WIDE
 from pipeline.setting import Setting
 from stages.ingest.archives import SUFFIXES
+from stages.ingest.datasets import DATASETS, find
+from stages.ingest.datasets.coop_sets import COOP_SETS, PREFIX
 from stages.ingest.datasets.dataset import Dataset
 from stages.ingest.places import from_home, standing
 
+TO_GET = ("missing", "in part")
 
-def dataset_rows(datasets: Iterable[Dataset], setting: Setting) -> list[dict[str, Any]]:
+
+def dataset_rows(names: Iterable[str], setting: Setting) -> list[dict[str, Any]]:
     """A row a dataset: name, pairs, classes, on disk, folder, terms, source, address, layout, about.
 
-    on disk: `found`; `in part`, where some of what it needs is there; `archive found`, to be unpacked by ingest;
-    `missing`; `drawn by ingest`, where nothing needs to be there; `yours`, where no table is named."""
-    return [_row(dataset, setting) for dataset in datasets]
+    on disk: `found`; `in part`, where some of what it needs is there; `archive`, to be unpacked by ingest;
+    `missing`; `built in`, drawn by ingest; `yours`, where no path is named yet. Without names all; UsageError for a
+    name that is none."""
+    chosen = [find(name) for name in names] or [*DATASETS.values(), *COOP_SETS.values()]
+    return [_row(dataset, setting) for dataset in chosen]
 
 
 def _row(dataset: Dataset, setting: Setting) -> dict[str, Any]:
     folder = setting.places.inside(f"{setting.params.ingest.root}/{dataset.place}")
     return {
-        "name": dataset.name,
+        "name": dataset.name.replace(PREFIX, "coop:") if dataset.name.startswith(PREFIX) else dataset.name,
         "pairs": dataset.items,
         "classes": dataset.classes,
         "on disk": _state(dataset, folder, setting),
@@ -41,40 +47,42 @@ def _row(dataset: Dataset, setting: Setting) -> dict[str, Any]:
 
 
 def _state(dataset: Dataset, folder: Path, setting: Setting) -> str:
-    if dataset.name == "table":
-        path = setting.params.ingest.table.path
-        return "yours" if path is None else "found" if setting.places.inside(path).exists() else "missing"
-    if not dataset.parts:
-        return "found" if any(folder.glob("images/*")) else "drawn by ingest"
-    there = [standing(folder, part) is not None for part in dataset.parts]
+    own = getattr(setting.params.ingest, dataset.name, None)  # a section of its own, with a path
+    if own is not None:
+        return "yours" if own.path is None else "found" if setting.places.inside(own.path).exists() else "missing"
+    if dataset.name == "openmoji":
+        return "found" if any(folder.glob("images/*")) else "built in"
+    there = [folder.is_dir(), *(standing(folder, part) is not None for part in dataset.parts)]
     if all(there):
         return "found"
     if any(path.name.lower().endswith(SUFFIXES) for path in folder.glob("*")):
-        return "archive found"
-    return "in part" if any(there) else "missing"
+        return "archive"
+    return "in part" if any(there[1:]) else "missing"
 
 
-def how_to_get(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Lines on each dataset that is not whole on disk: what it is, what to get and where, where to put it, what to run.
+def addresses(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """A line for each dataset that is not whole on disk: where it is to be had, or that ingest unpacks its archive."""
+    told = [row for row in rows if row["on disk"] == "archive" or (row["on disk"] in TO_GET and row["address"])]
+    width = max((len(row["name"]) for row in told), default=0)
+    if told:
+        yield "\nWhere to get the others ('python -m pipeline datasets NAME' says all of one):"
+    for row in told:
+        archive = f"its archive lies in {row['folder']}, 'ingest' unpacks it"
+        yield f"{row['name']:<{width}}  {archive if row['on disk'] == 'archive' else row['address']}"
+
+
+def about(row: dict[str, Any]) -> Iterator[str]:
+    """What there is to know of one dataset: what it is, what to get and where, where to put it, what to run.
 
     An address has a line of its own, unbroken."""
-    for row in rows:
-        if row["on disk"] == "archive found":
-            yield ""
-            yield from _wrapped(
-                "", f"{row['name']}: its archive lies in {row['folder']}; {_command(row)} unpacks it", 0
-            )
-        elif row["on disk"] in {"missing", "in part"} and row["address"]:
-            yield ""
-            yield from _wrapped("", f"{row['name']}: {row['about']}", indent=0)
-            yield from _wrapped("get", f"{row['source']}, from")
-            yield f"       {row['address']}"
-            yield from _wrapped("as", f"{row['folder']}/ with {row['layout']}")
-            yield from _wrapped("run", _command(row))
-
-
-def _command(row: dict[str, Any]) -> str:
-    return f"python -m pipeline extract --dataset {row['name']}"
+    yield ""
+    yield from _wrapped("", f"{row['name']}: {row['about']}", 0)
+    yield from _wrapped("get", f"{row['source']}{', from' if row['address'] else ''}")
+    if row["address"]:
+        yield f"       {row['address']}"
+    yield from _wrapped("as", f"{row['folder']}/ with {row['layout']}" if row["address"] else row["layout"])
+    yield from _wrapped("run", f"python -m pipeline ingest --dataset {row['name']}")
+    yield from _wrapped("", f"python -m pipeline extract --dataset {row['name']}")
 
 
 def _wrapped(word: str, text: str, indent: int = 7) -> list[str]:
@@ -82,7 +90,7 @@ def _wrapped(word: str, text: str, indent: int = 7) -> list[str]:
     return textwrap.wrap(
         text,
         shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE,
-        initial_indent=f"  {word}".ljust(indent) if word else "",
+        initial_indent=f"  {word}".ljust(indent)[:indent],
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,

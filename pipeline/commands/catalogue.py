@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from pipeline.commands.options import AsJson, takes_setting
 from pipeline.console import show
 from pipeline.setting import Setting
 from stages.extract.encoders.registry import ENCODERS
-from stages.ingest.datasets import DATASETS
 from stages.train.methods import METHODS
 
 IN_TABLE = ("name", "pairs", "classes", "on disk", "terms")  # of the datasets; --json has everything
@@ -20,14 +21,18 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel="What there is")(takes_setting(command))
 
 
-def datasets(setting: Setting, as_json: AsJson = False) -> None:
+def datasets(
+    setting: Setting,
+    names: Annotated[list[str] | None, typer.Argument(help="Some of them, and all that there is to know.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """The datasets: how large, on what terms, whether on disk, and where to get those that are not."""
-    from pipeline.on_disk import dataset_rows, how_to_get
+    from pipeline.on_disk import about, addresses, dataset_rows
 
-    rows = dataset_rows(DATASETS.values(), setting)
+    rows = dataset_rows(names or [], setting)
     show(rows if as_json else [{name: row[name] for name in IN_TABLE} for row in rows], as_json)
     if not as_json:
-        for line in how_to_get(rows):
+        for line in (line for row in rows for line in about(row)) if names else addresses(rows):
             print(line)
 
 

@@ -40,7 +40,7 @@ def _folders(name: str, about: str, items: int, classes: int, address: str, *par
         about=about,
         items=items,
         classes=classes,
-        licence="research; photographs each under its own terms",
+        licence="research",
         source=f"classnames.txt ({SPLIT_FILES}) and the pictures",
         address=address,
         layout=", ".join(["classnames.txt", *(f"{part.split('|')[0]}/<class id>/<picture>" for part in parts)]),

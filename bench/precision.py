@@ -13,12 +13,14 @@ from PIL import Image
 
 from cache.errors import UsageError
 from cache.manifest import Manifest
+from pipeline.params import read_values
 from stages.extract.encoders.built import EncoderChoice
 from stages.extract.encoders.encoder import Encoded, load_encoder
 from stages.extract.params import Precision
 from stages.ingest.datasets.openmoji import load
-from stages.ingest.params import IngestParams, IngestSection, TableSection
+from stages.ingest.params import IngestParams, IngestSection
 
+ROOT = Path(__file__).resolve().parent.parent
 ENCODER, A_CLASS, NEAR, BATCH = "lite0-minilm", 6, 10, 8
 PICTURES: dict[Precision, int] = {"fp32": 96, "bf16": 96, "fp16": 24}  # a CPU takes seconds a picture in fp16
 Side = Literal["images", "texts"]
@@ -58,10 +60,8 @@ def facts() -> list[dict[str, Any]]:
 
 def _openmoji(home: Path) -> Manifest:
     """A few drawings of each class of the embedded dataset, with their names."""
-    table = TableSection(
-        path=None, name="table", id="id", image="image", text="text", label="label", separator=None, split=None
-    )
-    section = IngestSection(root="raw", captions="first", max_per_class=A_CLASS, allow_missing=False, table=table)
+    values = {**read_values(ROOT / "params.yaml")["ingest"], "root": "raw", "max_per_class": A_CLASS}
+    section = IngestSection.model_validate(values)
     nowhere = home / "manifest.parquet"
     return load(IngestParams(dataset="openmoji", section=section, home=home, manifest=nowhere, made_from=""))
 

@@ -155,5 +155,5 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 def read_about(path: Path) -> dict[str, str]:
     """The metadata that write_table put into a Parquet file, without its rows; MissingError or DamagedError."""
     with _reading(path):
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = pq.read_metadata(path).metadata or {}
     return {k.decode(): v.decode() for k, v in metadata.items() if k != b"ARROW:schema"}

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from cache.errors import MissingError, ParamsError, nearest
 from stages.evaluate.params import EvaluateSection
 from stages.extract.params import ExtractSection
+from stages.ingest.datasets.coop_sets import as_file_name
 from stages.ingest.params import IngestSection
 from stages.mixture.params import MixtureSection
 from stages.section import Section
@@ -21,9 +22,9 @@ from stages.train.params import TrainSection
 
 
 class Params(Section):
-    """Everything that params.yaml says."""
+    """Everything that params.yaml says; `coop:<name>` is called `coop-<name>`, as files are."""
 
-    dataset: str
+    dataset: Annotated[str, AfterValidator(as_file_name)]
     encoder: str
     store: str
     verify_on_read: bool
@@ -57,6 +58,14 @@ def read_values(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ParamsError(f"{path.name}: expected keys and values, as the shipped params.yaml has them")
     return values
+
+
+def refuse_colon(path: Path) -> None:
+    """ParamsError where a params file that DVC reads has a colon in the dataset's name: DVC takes the names of what a
+    stage makes from there as they are, and the files' have none."""
+    dataset = str(read_values(path).get("dataset"))
+    if dataset != as_file_name(dataset):
+        raise ParamsError(f"{path.name}: dataset is '{dataset}'; DVC names files by it, write {as_file_name(dataset)}")
 
 
 def parse_override(text: str) -> tuple[str, Any]:

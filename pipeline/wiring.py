@@ -24,7 +24,9 @@ from pipeline.setting import Setting
 from stages.evaluate.params import EvaluateParams
 from stages.extract.encoders.registry import inputs_of, refuse_folder
 from stages.extract.params import ExtractParams
+from stages.ingest.archives import unpack_archives
 from stages.ingest.datasets import find as find_dataset
+from stages.ingest.datasets.coop_sets import is_coop
 from stages.ingest.params import IngestParams
 from stages.items import captions_read
 from stages.mixture.params import MixtureParams
@@ -48,9 +50,11 @@ class Stage:
     stamp: Callable[[Setting], str]
     params: Callable[[Setting, str], Any]
     costly: bool = False  # never made on the way to something else
+    before: Callable[[Setting], None] = lambda _: None  # what it does before its stamp is taken
 
     def run(self, setting: Setting) -> None:
         """Run the stage on the setting, whatever stands."""
+        self.before(setting)
         module = importlib.import_module(f"stages.{self.name}.run")
         module.run(self.params(setting, self.stamp(setting)))
 
@@ -179,6 +183,7 @@ def _ingest_stamp(setting: Setting) -> str:
         own = [section.max_per_class]
     else:
         own = [_file_digest(setting, f"{section.root}/{find_dataset(params.dataset).place}")]
+        own += [section.class_text] if is_coop(params.dataset) else []
     return digest_of(["ingest", params.dataset, section.root, section.captions == "join", own])
 
 
@@ -251,6 +256,14 @@ def _beside(first: Path, setting: Setting, name: str, index: int) -> Path:
     artefacts = STAGES[name].artefacts(setting)
     where = places.to_read(artefacts[0]).index(first)
     return places.to_read(artefacts[index])[where]
+
+
+def _unpack(setting: Setting) -> None:
+    """Unpack published archives that lie in the dataset's folder: the stamp is that of the files that come of them."""
+    dataset = find_dataset(setting.params.dataset)
+    if dataset.address:  # what was published has one
+        folder = setting.places.home / setting.params.ingest.root / dataset.place
+        unpack_archives(dataset.name, folder, dataset.parts)
 
 
 def _ingest_params(setting: Setting, stamp: str) -> IngestParams:
@@ -375,7 +388,7 @@ def _named(*templates: str) -> Callable[[Setting], list[str]]:
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("ingest", _named("manifests/{dataset}.parquet"), _ingest_stamp, _ingest_params),
+        Stage("ingest", _named("manifests/{dataset}.parquet"), _ingest_stamp, _ingest_params, before=_unpack),
         Stage("extract", _named("features/{dataset}/{label}.json"), _extract_stamp, _extract_params, True),
         Stage("split", _named("episodes/{dataset}.parquet"), _split_stamp, _split_params),
         Stage("mixture", _named("mixtures/{dataset}/{label}.json"), _mixture_stamp, _mixture_params),

@@ -108,13 +108,16 @@ def gather(
 
 def _setting(overlays: list[Path], assign: list[str], named: dict[str, Any]) -> Setting:
     """The setting of the repository here, under overlays, -S and named keys, in that order."""
-    from pipeline.params import load_params, parse_override  # slow to import, and --help does not need it
+    from pipeline.params import load_params, parse_override, refuse_colon  # slow to import, and --help does not need it
     from pipeline.places import find_places, find_root
 
     root = find_root(Path.cwd())
     params = load_params(root / "params.yaml", overlays, [parse_override(text) for text in assign], [*named.items()])
     _know_names(params.dataset, params.encoder, params.train.methods)
-    return Setting(params, find_places(root, params.store))
+    places = find_places(root, params.store)
+    if places.stage:
+        refuse_colon(root / "params.yaml")
+    return Setting(params, places)
 
 
 def _require_reader(access: str | None, section: TrainSection) -> None:

@@ -1,79 +1,185 @@
-"""A user's CSV, TSV or Parquet file as columns, with every complaint on one line."""
+"""A user's CSV, TSV, JSON lines or Parquet file as columns, in blocks of rows, with every complaint on one line."""
 
 from __future__ import annotations
 
 import csv
-import io
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache.errors import UsageError, UserError
+from cache.errors import UsageError, UserError, one_line
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+JSON_LINES = {".jsonl", ".ndjson"}
 PARQUET = {".parquet", ".pq"}
+BLOCK = 8192  # rows in memory at a time
+MARK = b"\xef\xbb\xbf"  # a byte order mark of UTF-8
 
 Columns = dict[str, list[Any]]
 
 
-def read_columns(path: Path, where: str) -> Columns:
-    """All columns of a file: strings from CSV and TSV, what the schema says from Parquet; `where` names it."""
+def column_names(path: Path, where: str) -> list[str]:
+    """What the columns of a file are called; `where` names it in messages.
+
+    Of a text file every byte is looked at: UserError names the line of one that is not UTF-8, and of a NUL. The columns
+    of JSON lines are the keys of all objects, in the order in which they first stand there.
+    """
     suffix = path.suffix.lower()
     if suffix in DELIMITERS:
-        return parse_delimited(path.read_bytes(), DELIMITERS[suffix], where)
+        _check_text(path, where)
+        return _header(path, DELIMITERS[suffix], where)
+    if suffix in JSON_LINES:
+        _check_text(path, where)
+        return list(dict.fromkeys(key for _, row in _objects(path, where) for key in row))
     if suffix in PARQUET:
-        return _read_parquet(path, where)
-    raise UsageError(f"{where}: a table is a .csv, .tsv or .parquet file, or a folder of class folders; rename it")
+        with _parquet(path, where) as file:
+            return list(file.schema_arrow.names)
+    raise UsageError(
+        f"{where}: a table is a .csv, .tsv, .jsonl or .parquet file, or a folder of class folders; rename it"
+    )
 
 
-def parse_delimited(data: bytes, delimiter: str, where: str) -> Columns:
-    """The columns of a CSV or TSV file, UTF-8 with or without a byte order mark, quoted as RFC 4180 says."""
-    if b"\0" in data:
-        line = data[: data.index(b"\0")].count(b"\n") + 1
-        raise UserError(f"{where}: line {line} holds a NUL byte; save the table as UTF-8 text (UTF-16 has such bytes)")
-    rows = _rows(_decoded(data, where), delimiter, where)
-    if not rows:
+def read_blocks(path: Path, where: str, names: Sequence[str]) -> Iterator[Columns]:
+    """These columns of a file that column_names has seen, some thousand rows at a time: strings from CSV and TSV, from
+    JSON lines and Parquet what stands there; a key that an object of JSON lines lacks is None."""
+    suffix = path.suffix.lower()
+    if suffix in DELIMITERS:
+        return _delimited_blocks(path, DELIMITERS[suffix], where, names)
+    return (_json_blocks if suffix in JSON_LINES else _parquet_blocks)(path, where, names)
+
+
+def read_columns(path: Path, where: str) -> Columns:
+    """All columns of a file, whole."""
+    names = column_names(path, where)
+    columns: Columns = {name: [] for name in names}
+    for block in read_blocks(path, where, names):
+        for name, values in block.items():
+            columns[name] += values
+    return columns
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def _check_text(path: Path, where: str) -> None:
+    """UserError where a line holds a NUL byte or is not UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if b"\0" in line:
+                raise UserError(
+                    f"{where}: line {number} holds a NUL byte; save the table as UTF-8 text (UTF-16 has such bytes)"
+                )
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                raise UserError(f"{where}: line {number} is not UTF-8; save the table as UTF-8 text") from error
+
+
+# --- CSV and TSV ------------------------------------------------------------------------------------------------------
+
+
+def _rows(path: Path, delimiter: str, where: str) -> Iterator[list[str]]:
+    """The rows, all as long as the first, quoted as RFC 4180 says; blank lines do not count."""
+    csv.field_size_limit(max(csv.field_size_limit(), path.stat().st_size))  # an article is longer than csv's 128 KiB
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        width = 0
+        try:
+            for fields in reader:
+                if len(fields) != width and fields:
+                    width = width or len(fields)
+                    _check_length(reader.line_num, fields, width, where)
+                if fields:
+                    yield fields
+        except csv.Error as error:
+            raise UserError(f"{where}: line {reader.line_num}: {error}; close or double the quotes there") from error
+
+
+def _check_length(line: int, fields: list[str], width: int, where: str) -> None:
+    if len(fields) != width:
+        raise UserError(
+            f"{where}: line {line} has {len(fields)} fields, the first line {width}; "
+            "put fields that hold the delimiter in quotes"
+        )
+
+
+def _header(path: Path, delimiter: str, where: str) -> list[str]:
+    fields = next(_rows(path, delimiter, where), None)
+    if fields is None:
         raise UserError(f"{where}: the file is empty; its first line must name the columns")
-    names = [name.strip() for name in rows[0][1]]
+    names = [name.strip() for name in fields]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"{where}: column '{twice[0]}' is there twice; rename one of them")
-    _check_lengths(rows, where)
-    return {name: [fields[i] for _, fields in rows[1:]] for i, name in enumerate(names)}
+    return names
 
 
-def _decoded(data: bytes, where: str) -> str:
+def _delimited_blocks(path: Path, delimiter: str, where: str, names: Sequence[str]) -> Iterator[Columns]:
+    rows = _rows(path, delimiter, where)
+    header = [name.strip() for name in next(rows)]
+    while block := list(islice(rows, BLOCK)):
+        columns = list(zip(*block, strict=True))
+        yield {name: list(columns[header.index(name)]) for name in names}
+
+
+# --- JSON lines -------------------------------------------------------------------------------------------------------
+
+
+def _objects(path: Path, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects, one a line, with the lines' numbers; blank lines do not count."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            text = line.removeprefix(MARK) if number == 1 else line
+            if text.strip():
+                yield number, _object(text, f"{where}: line {number}")
+
+
+def _object(line: bytes, where: str) -> dict[str, Any]:
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UserError(f"{where}: line {line} is not UTF-8; save the table as UTF-8 text") from error
+        found = json.loads(line)
+        if b"\\u" in line:
+            json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where} holds half a character (\\ud800 to \\udfff); write it whole") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where} is not JSON (character {error.pos + 1}: {error.msg}); mend it") from error
+    except (ValueError, RecursionError) as error:  # a number, or a nesting, without end
+        raise UserError(f"{where} is not JSON that can be read ({one_line(error)[:100]}); mend it") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{where} holds no object; write one {{...}} a line, with the columns as its keys")
+    return found
 
 
-def _rows(text: str, delimiter: str, where: str) -> list[tuple[int, list[str]]]:
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # an article is longer than csv's 128 KiB
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+def _json_blocks(path: Path, where: str, names: Sequence[str]) -> Iterator[Columns]:
+    objects = _objects(path, where)
+    while block := list(islice(objects, BLOCK)):
+        yield {name: [row.get(name) for _, row in block] for name in names}
+
+
+# --- Parquet ----------------------------------------------------------------------------------------------------------
+
+
+def _parquet(path: Path, where: str) -> pq.ParquetFile:
     try:
-        return [(reader.line_num, fields) for fields in reader if fields]
-    except csv.Error as error:
-        raise UserError(f"{where}: line {reader.line_num}: {error}; close or double the quotes there") from error
-
-
-def _check_lengths(rows: list[tuple[int, list[str]]], where: str) -> None:
-    width = len(rows[0][1])
-    for line, fields in rows:
-        if len(fields) != width:
-            raise UserError(
-                f"{where}: line {line} has {len(fields)} fields, the first line {width}; "
-                "put fields that hold the delimiter in quotes"
-            )
-
-
-def _read_parquet(path: Path, where: str) -> Columns:
-    try:
-        table = pq.read_table(path)
+        return pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{where}: cannot be read as Parquet ({str(error).splitlines()[0]}); write it again") from error
-    return {name: table.column(i).to_pylist() for i, name in enumerate(table.column_names)}
+        raise _unreadable(where, error) from error
+
+
+def _parquet_blocks(path: Path, where: str, names: Sequence[str]) -> Iterator[Columns]:
+    with _parquet(path, where) as file:
+        batches = file.iter_batches(BLOCK, columns=list(names))
+        try:
+            for batch in batches:
+                yield {name: batch.column(name).to_pylist() for name in names}
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(where, error) from error
+
+
+def _unreadable(where: str, error: Exception) -> UserError:
+    return UserError(f"{where}: cannot be read as Parquet ({str(error).splitlines()[0]}); write it again")

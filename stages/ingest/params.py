@@ -32,6 +32,7 @@ class IngestSection(Section):
     root: str
     captions: Captions
     max_per_class: int = Field(ge=2)
+    class_text: Annotated[str, spelled(r"[^{}]*\{\}[^{}]*", "text with one {} for the class name")]
     allow_missing: bool
     table: TableSection
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,8 @@ from typing import IO
 from cache.errors import UserError
 from cache.files import CHUNK, digest_open
 from stages.ingest.places import confined
-from stages.progress import reporter
 
 THREADS = 8  # hashing waits for the disk, not for the cores
-BLOCK = 4096  # pictures handed to the threads at a time, so that a million of them needs little memory
 SHARE = 64  # pictures that a thread takes at a time: small ones are read faster than handed over
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in place of a picture must not be waited for
 
@@ -30,21 +28,11 @@ def measure(name: str, root: Path, images: Sequence[str]) -> list[Seen | None]:
     A picture need not be decodable: extract lists those that are not. UserError where a path leads out of root or a
     file cannot be read.
     """
-    return list(_measured(name, root, images))
-
-
-def _measured(name: str, root: Path, images: Sequence[str]) -> Iterator[Seen | None]:
-    reporter().start("pictures", len(images))
     inside: set[str] = set()
+    shares = [images[at : at + SHARE] for at in range(0, len(images), SHARE)]
     with ThreadPoolExecutor(THREADS) as threads:
-        for start in range(0, len(images), BLOCK):
-            block = images[start : start + BLOCK]
-            shares = [block[at : at + SHARE] for at in range(0, len(block), SHARE)]
-            some = threads.map(partial(_measure_some, name, root, inside), shares)
-            found = [one for share in some for one in share]
-            reporter().advance("pictures", len(block), megabytes=sum(size for size, _ in filter(None, found)) / 1e6)
-            yield from found
-    reporter().finish("pictures")
+        some = threads.map(partial(_measure_some, name, root, inside), shares)
+        return [one for share in some for one in share]
 
 
 def _measure_some(name: str, root: Path, inside: set[str], images: Sequence[str]) -> list[Seen | None]:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from cache.errors import UserError
-from cache.manifest import Manifest, check_manifest, write_manifest
-from stages.ingest.absent import Incomplete, rows_kept, settle
+from cache.manifest import Manifest, check_blocks, write_blocks
+from stages.ingest.absent import rows_kept, settle
+from stages.ingest.blocks import Listed, listed
 from stages.ingest.datasets import find, loader
 from stages.ingest.params import Captions, IngestParams
 from stages.ingest.pictures import measure
@@ -17,31 +18,45 @@ from stages.progress import reporter
 
 
 def run(params: IngestParams) -> None:
-    """Read the dataset, check it, read its pictures' bytes and write the manifest; raises UserErrors of one line."""
+    """Read the dataset, check it, read its pictures' bytes and write the manifest; raises UserErrors of one line.
+
+    It goes through the pairs in blocks, once to check them and once to write them."""
     with _readable(params):
-        read = loader(find(params.dataset))(params)
-        found = read if isinstance(read, Incomplete) else Incomplete(read, [])
-        listed = captioned(found.manifest, params.section.captions)
-        check_manifest(listed)
-        manifest = measured(listed, found.lost, params)
-    write_manifest(params.manifest, manifest, params.made_from)
-    reporter().say(summary(manifest))
+        dataset = find(params.dataset)
+        found = listed(loader(dataset)(params))
+
+        def blocks() -> Iterator[Manifest]:
+            return (captioned(block, params.section.captions) for block in found.blocks())
+
+        pairs = check_blocks(found.name, blocks, bare=not dataset.pictures)
+    tally = Tally(found.name)
+    kept = measured(blocks(), found, pairs, params) if dataset.pictures else blocks()
+    write_blocks(params.manifest, found.name, found.root, map(tally.count, kept), params.made_from)
+    reporter().say(tally.line)
 
 
-def measured(listed: Manifest, lost: list[str], params: IngestParams) -> Manifest:
-    """The manifest with its pictures' bytes and digests, without the rows whose picture is missing.
+def measured(blocks: Iterator[Manifest], found: Listed, pairs: int, params: IngestParams) -> Iterator[Manifest]:
+    """The blocks with their pictures' bytes and digests, without the rows whose picture is missing; at the end
+    MissingError where too many are missing, UserError where nothing is left.
 
-    lost: the missing files of pairs that are left out already. MissingError where too many are missing."""
-    root = params.home / listed.root
-    seen = measure(listed.name, root, listed.images)
-    pairs = len(lost) + len(listed)
-    lost = [*lost, *(image for image, found in zip(listed.images, seen, strict=True) if found is None)]
+    pairs: of all blocks; those that the loader left out already are missing, too."""
+    root, lost, there = params.home / found.root, list(found.lost), 0
+    reporter().start("pictures", pairs)
+    for block in blocks:
+        with _readable(params):
+            seen = measure(found.name, root, block.images)
+        rows = [(row, *each) for row, each in enumerate(seen) if each is not None]
+        lost += [image for image, each in zip(block.images, seen, strict=True) if each is None]
+        there += len(rows)
+        sizes = [size for _, size, _ in rows]
+        reporter().advance("pictures", len(block), megabytes=sum(sizes) / 1e6)
+        kept = block if len(rows) == len(block) else rows_kept(block, [row for row, _, _ in rows])
+        yield replace(kept, bytes=sizes, xxh3=[digest for _, _, digest in rows])
+    reporter().finish("pictures")
     record = params.manifest.with_suffix(".missing.txt")
-    settle(listed.name, lost, pairs, str(root), params.section.allow_missing, record)
-    there = [(row, *found) for row, found in enumerate(seen) if found is not None]
-    kept = rows_kept(listed, [row for row, _, _ in there])
-    check_manifest(kept)  # nothing may be left
-    return replace(kept, bytes=[size for _, size, _ in there], xxh3=[digest for _, _, digest in there])
+    settle(found.name, lost, len(found.lost) + pairs, str(root), params.section.allow_missing, record)
+    if not there:
+        check_blocks(found.name, list)
 
 
 @contextmanager
@@ -63,10 +78,24 @@ def captioned(manifest: Manifest, captions: Captions) -> Manifest:
     return replace(manifest, texts=[[" ".join(texts)] if texts else [] for texts in manifest.texts])
 
 
-def summary(manifest: Manifest) -> str:
-    """One line: pairs, captions, classes, and the split where the dataset declares one."""
-    captions = sum(bool(text) for texts in manifest.texts for text in texts)
-    counts = Counter(split for split in manifest.splits if split)
-    splits = "".join(f", {counts[name]} {name}" for name in ("train", "val", "test") if counts[name])
-    classes = f"{len(manifest.classes)} class{'' if len(manifest.classes) == 1 else 'es'}"
-    return f"{manifest.name}: {len(manifest)} pairs, {captions} captions, {classes}{splits}"
+class Tally:
+    """Counts pairs, captions, classes and splits of the blocks that go through it."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._classes, self._count = name, set[str](), Counter[str]()
+
+    def count(self, block: Manifest) -> Manifest:
+        """Count a block; returns it."""
+        self._classes.update(label for labels in block.labels for label in labels)
+        self._count += Counter(split for split in block.splits if split)
+        self._count["pairs"] += len(block)
+        self._count["captions"] += sum(bool(text) for texts in block.texts for text in texts)
+        return block
+
+    @property
+    def line(self) -> str:
+        """One line: pairs, captions, classes, and the split where the dataset declares one."""
+        count = self._count
+        splits = "".join(f", {count[name]} {name}" for name in ("train", "val", "test") if count[name])
+        classes = f"{len(self._classes)} class{'' if len(self._classes) == 1 else 'es'}"
+        return f"{self._name}: {count['pairs']} pairs, {count['captions']} captions, {classes}{splits}"

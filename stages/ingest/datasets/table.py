@@ -1,48 +1,62 @@
-"""A user's own pairs: a CSV, TSV or Parquet file with columns of any name, or a folder of class folders."""
+"""A user's own pairs: a CSV, TSV, JSON lines or Parquet file with columns of any name, or a folder of class folders."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from cache.errors import MissingError, ParamsError, UserError
-from cache.manifest import Manifest
+from cache.manifest import Manifest, repeated
+from stages.ingest.blocks import Listed
 from stages.ingest.class_folders import load_folders
-from stages.ingest.columns import Columns, read_columns
+from stages.ingest.columns import Columns, column_names, read_blocks
 from stages.ingest.params import IngestParams, TableSection
 from stages.ingest.places import from_home
 
+FORMATS = "CSV, TSV, JSON lines or Parquet"
 OPTIONAL = ("id", "label", "split")  # the columns that a table may do without
 SPLITS = {"train": "train", "val": "val", "dev": "val", "test": "test", "": None, "none": None, "null": None}
 
 
-def load(params: IngestParams) -> Manifest:
-    """The manifest, bytes and digests not yet read, rows in the table's order; pictures are relative to its file."""
+def load(params: IngestParams) -> Manifest | Listed:
+    """The pairs, bytes and digests not yet read, rows in the table's order; pictures are relative to its file."""
     section = params.section.table
     if section.path is None:
         raise ParamsError(
-            "table: ingest.table.path is null; set it to a CSV, TSV or Parquet file or a folder of class folders, "
+            f"table: ingest.table.path is null; set it to a {FORMATS} file or a folder of class folders, "
             "as in -S ingest.table.path=pairs.csv"
         )
     path = params.home / section.path
     where = from_home(path, params.home)
     if not path.exists():
         raise MissingError(
-            f"table: {os.path.normpath(path)} is missing; set ingest.table.path to your CSV, TSV or Parquet file "
+            f"table: {os.path.normpath(path)} is missing; set ingest.table.path to your {FORMATS} file "
             "or folder of class folders, or use --dataset openmoji"
         )
     if path.is_dir():
         return load_folders(path, section.name, where)
-    return _manifest(read_columns(path, where), section, from_home(path.parent, params.home), where)
+    return _listed(path, section, from_home(path.parent, params.home), where)
 
 
-def _manifest(columns: Columns, section: TableSection, root: str, where: str) -> Manifest:
+def _listed(path: Path, section: TableSection, root: str, where: str) -> Listed:
     captions = [section.text] if isinstance(section.text, str) else section.text
-    _require_columns(columns, section, captions, where)
-    images = [_word(value, section.image, where) for value in columns[section.image]]
-    ids = [_word(value, section.id, where) for value in columns[section.id]] if section.id else _as_ids(images, where)
+    _require_columns(column_names(path, where), section, captions, where)
+    named = [section.id, section.image, *captions, section.label, section.split]
+    names = list(dict.fromkeys(name for name in named if name))
+    if not section.id:
+        _check_images(path, section.image, where)
+
+    def blocks() -> Iterator[Manifest]:
+        return (_manifest(block, section, captions, root, where) for block in read_blocks(path, where, names))
+
+    return Listed(section.name, root, blocks)
+
+
+def _manifest(columns: Columns, section: TableSection, captions: Sequence[str], root: str, where: str) -> Manifest:
+    images = _words(columns[section.image], section.image, where)
+    ids = _words(columns[section.id], section.id, where) if section.id else images
     texts = [_lists(columns[name], None, name, where) for name in captions]
     splits = columns[section.split] if section.split else [None] * len(ids)
     return Manifest(
@@ -58,7 +72,7 @@ def _manifest(columns: Columns, section: TableSection, root: str, where: str) ->
     )
 
 
-def _require_columns(columns: Columns, section: TableSection, captions: Sequence[str], where: str) -> None:
+def _require_columns(columns: Sequence[str], section: TableSection, captions: Sequence[str], where: str) -> None:
     """ParamsError naming the columns there are, and how to do without, where some that the parameters name are not."""
     named = [("id", section.id), ("image", section.image), ("label", section.label)]
     named += [*(("text", name) for name in captions), ("split", section.split or None)]
@@ -73,15 +87,14 @@ def _require_columns(columns: Columns, section: TableSection, captions: Sequence
         raise ParamsError(f"{where}: ingest.table.text is an empty list; name at least one column")
 
 
-def _as_ids(images: list[str], where: str) -> list[str]:
-    """The pictures' paths, as the ids of a table without any; UserError where a picture stands in several rows."""
-    twice = [image for image, count in Counter(images).items() if count > 1]
+def _check_images(path: Path, image: str, where: str) -> None:
+    """UserError where a picture stands in several rows of a table without ids: its path is the row's id."""
+    twice = repeated(lambda: (_words(block[image], image, where) for block in read_blocks(path, where, [image])))
     if twice:
         raise UserError(
             f"{where}: {len(twice)} pictures stand in several rows, the first is '{twice[0]}'; put its captions into "
             "columns of one row (ingest.table.text), or name a column of ids (ingest.table.id)"
         )
-    return images
 
 
 def _labels(columns: Columns, section: TableSection, where: str, count: int) -> list[list[str]]:
@@ -92,25 +105,26 @@ def _labels(columns: Columns, section: TableSection, where: str, count: int) -> 
     return [list(dict.fromkeys(label)) for label in labels]
 
 
+def _words(values: Sequence[Any], column: str, where: str) -> list[str]:
+    return [value.strip() if isinstance(value, str) else _word(value, column, where) for value in values]
+
+
 def _word(value: Any, column: str, where: str) -> str:
-    """One cell as text: null is empty; a whole number may stand for its digits."""
+    """A cell that is no text as text: null is empty; a whole number may stand for its digits."""
     if value is None:
         return ""
-    if isinstance(value, str | int) and not isinstance(value, bool):
-        return str(value).strip()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     raise ParamsError(f"{where}: column '{column}' holds {type(value).__name__}; it must hold text or whole numbers")
 
 
 def _lists(values: Sequence[Any], separator: str | None, column: str, where: str) -> list[list[str]]:
-    """Each cell as a list of words: a Parquet list as it is, text cut at the separator; empty ones are dropped."""
+    """Each cell as a list of words: a list as it is, text cut at the separator; empty ones are dropped."""
     cells = [value if isinstance(value, list) else [value] for value in values]
-    words = [[_word(one, column, where) for one in cell] for cell in cells]
-    cut = [[part.strip() for word in item for part in _parts(word, separator)] for item in words]
-    return [[word for word in item if word] for item in cut]
-
-
-def _parts(word: str, separator: str | None) -> list[str]:
-    return word.split(separator) if separator else [word]
+    words = [_words(cell, column, where) for cell in cells]
+    if separator:
+        words = [[part.strip() for word in item for part in word.split(separator)] for item in words]
+    return [item if all(item) else [word for word in item if word] for item in words]
 
 
 def _split(value: Any, one: str, where: str) -> str | None:

@@ -36,6 +36,7 @@ def params(
             "root": "data/raw",
             "captions": captions,
             "max_per_class": most,
+            "class_text": "a photo of a {}",
             "allow_missing": allow_missing,
             "table": TableSection.model_validate({**TABLE, **table}),
         }

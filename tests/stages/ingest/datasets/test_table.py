@@ -10,9 +10,18 @@ import pytest
 
 from cache.errors import MissingError, ParamsError, UserError
 from cache.manifest import Manifest, read_manifest
-from stages.ingest.datasets.table import load
+from stages.ingest.blocks import listed
+from stages.ingest.datasets import table as reader
+from stages.ingest.params import IngestParams
 from stages.ingest.run import run
 from tests.stages.ingest.given import COLUMNS, four_pairs, params, write, write_csv
+
+
+def load(given: IngestParams) -> Manifest:
+    """The table as one manifest; its tests are shorter than a block."""
+    (manifest,) = listed(reader.load(given)).blocks()
+    return manifest
+
 
 CAPTIONS = [f"caption_{number}" for number in range(5)]
 
@@ -164,8 +173,8 @@ def test_no_path_says_which_parameter_to_set(tmp_path: Path) -> None:
     with pytest.raises(ParamsError) as error:
         load(params(tmp_path, "table"))
     assert str(error.value) == (
-        "table: ingest.table.path is null; set it to a CSV, TSV or Parquet file or a folder of class folders, "
-        "as in -S ingest.table.path=pairs.csv"
+        "table: ingest.table.path is null; set it to a CSV, TSV, JSON lines or Parquet file or a folder of class "
+        "folders, as in -S ingest.table.path=pairs.csv"
     )
 
 
@@ -173,8 +182,8 @@ def test_an_absent_table_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(MissingError) as error:
         load(params(tmp_path, "table", path="mine/pairs.csv"))
     assert str(error.value) == (
-        f"table: {tmp_path}/mine/pairs.csv is missing; set ingest.table.path to your CSV, TSV or Parquet file or "
-        "folder of class folders, or use --dataset openmoji"
+        f"table: {tmp_path}/mine/pairs.csv is missing; set ingest.table.path to your CSV, TSV, JSON lines or Parquet "
+        "file or folder of class folders, or use --dataset openmoji"
     )
 
 

@@ -26,7 +26,7 @@ FitSpace = Literal["cached", "head"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
-Covariance = Literal["within", "total"]
+Scatter = Literal["within", "total"]
 Access = Literal["inductive", "semi-supervised", "transductive"]
 LETS_IN: dict[Access, str | None] = {"inductive": None, "semi-supervised": "target-rest", "transductive": "test"}
 T = TypeVar("T")
@@ -186,7 +186,7 @@ class ScmSection(UnlabelledSection):
     the attended place counts in a logit, beside that of the pooled one."""
 
     names: bool
-    covariance: Listed[Covariance]
+    covariance: Listed[Scatter]
     shrinkage: Listed[Fraction]
     name_weight: Listed[Weight]
     tau: Listed[Positive]

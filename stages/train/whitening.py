@@ -10,7 +10,7 @@ from scipy import linalg
 
 from stages.heads.head import Affine
 from stages.items import Array
-from stages.train.params import Covariance
+from stages.train.params import Scatter
 
 Matrix = NDArray[np.float64]
 TINY = 1e-10  # of the largest eigenvalue: below it a direction is rounding, or nothing that whitening may blow up
@@ -30,7 +30,7 @@ class Spectrum:
         return Affine(mean, (self.basis * scale).astype(np.float32))
 
 
-def spectrum(centred: Matrix, classes: NDArray[np.bool_], covariance: Covariance) -> Spectrum:
+def spectrum(centred: Matrix, classes: NDArray[np.bool_], covariance: Scatter) -> Spectrum:
     """The covariance of centred rows (n, D): of the rows (`total`), or of what is left of each once the mean of its
     class is taken away (`within`). classes (n, C) bool; a row of several classes loses the mean of their means (ours).
 

@@ -30,7 +30,7 @@ from stages.train.episode import (
     space,
 )
 from stages.train.generator import make_pairs
-from stages.train.params import Covariance, ScmSection
+from stages.train.params import ScmSection, Scatter
 from stages.train.unlabelled import Judge, refine
 from stages.train.whitening import Spectrum, spectrum
 
@@ -187,7 +187,7 @@ def _captions(captions: Captions, aligned: bool, align: Mapping[Modality, Affine
     return replace(captions, pooled=unit(own), pooled_raw=None)
 
 
-def spectra_of(evidence: Evidence, covariance: Covariance) -> Spectra:
+def spectra_of(evidence: Evidence, covariance: Scatter) -> Spectra:
     """One covariance of both modalities, stacked, where they share a space; else one of each."""
     centred = {m: (x - x.mean(axis=0)).astype(np.float64) for m, x in evidence.features.items()}
     if evidence.space == "raw":

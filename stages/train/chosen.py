@@ -16,7 +16,7 @@ from stages.items import Items
 from stages.section import Section
 from stages.train.episode import train_episode
 from stages.train.params import TrainParams, TrainSection
-from stages.train.plan import Features, Row, selection_content
+from stages.train.plan import Features, Row, choosing, selection_content
 from stages.train.selection import Selection, choose, mean_ap, settled, several, source_draws
 from stages.train.work import Craft, Failure, Task, World, draw_of, work_off
 
@@ -45,7 +45,7 @@ class Selections:
 def choose_all(params: TrainParams, rows: Sequence[Row], world: World, features: Features) -> Selections:
     """Choose for every row that lists several values, once a class split and shot count; what the store has is read."""
     asked = {
-        _place(row, episode): (row, episode)
+        _place(row, episode): (choosing(row), episode)
         for row in rows
         if _asks(row)
         for episode in reversed(list(world.episodes.values()))  # so that the first seed stands for all

@@ -208,13 +208,16 @@ class ScmSection(UnlabelledSection):
     attention_share: Listed[Fraction]
 
     def at_work(self) -> UnlabelledSection:
-        """The same also of what attention does not read where it is off, and of a generator that makes nothing."""
-        idle = {"attention_image": 1.0, "attention_text": 1.0, "attention_share": 0.0}
-        own = super().at_work()
-        own = own if self.attention else own.model_copy(update=idle)
-        own = own if self.attention and self.names else own.model_copy(update={"attention_support": 1.0})
-        nothing = {"generated_weight": 0.0, "generator": NO_GENERATOR}
-        return own if self.generated else own.model_copy(update=nothing)
+        """The same also of what names weigh where they do not count, of what attention does not read where it is off,
+        and of a generator that makes nothing."""
+        idle: dict[str, Any] = {} if self.names else {"name_weight": 0.0}
+        if not self.attention:
+            idle |= {"attention_image": 1.0, "attention_text": 1.0, "attention_share": 0.0}
+        if not (self.attention and self.names):
+            idle |= {"attention_support": 1.0}
+        if not self.generated:
+            idle |= {"generated_weight": 0.0, "generator": NO_GENERATOR}
+        return super().at_work().model_copy(update=idle)
 
     @field_validator("generated")
     @classmethod

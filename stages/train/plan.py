@@ -204,6 +204,13 @@ def _common(row: Row, features: Features, align: CcaSection) -> dict[str, Any]:
     }
 
 
+def choosing(row: Row) -> Row:
+    """The row as its values are chosen: on the gallery `target`, where what only `all` shows is set to nothing."""
+    if not isinstance(row.section, ScmSection):
+        return row
+    return replace(row, section=row.section.model_copy(update={"all_classes": False}))
+
+
 def selection_content(row: Row, episode: Episode, features: Features, section: TrainSection) -> dict[str, Any]:
     """What decides a selection: never a target item, nor a seed; of the episode its class split and shot count."""
     own = [(role, name, episode.labels[name]) for role in ("source-train", "source-test") for name in episode.ids[role]]

@@ -30,7 +30,7 @@ from stages.train.episode import (
     space,
 )
 from stages.train.generator import make_pairs
-from stages.train.params import ScmSection, Scatter
+from stages.train.params import Scatter, ScmSection
 from stages.train.unlabelled import Judge, refine
 from stages.train.whitening import Spectrum, spectrum
 

@@ -7,7 +7,17 @@ import pytest
 from cache.errors import ParamsError, UsageError
 from stages.train.methods import METHODS, find
 from stages.train.params import TrainSection
-from stages.train.plan import Features, Row, decisive, may_be_scored, plan_jobs, require_space, rows_of
+from stages.train.plan import (
+    Features,
+    Row,
+    choosing,
+    decisive,
+    may_be_scored,
+    plan_jobs,
+    require_space,
+    rows_of,
+    selection_content,
+)
 from tests.stages.train import build
 
 FEATURES = Features(False, "tiny", {name: name[0] * 32 for name in ("image", "text", "name", "mixtures")}, "first")
@@ -161,7 +171,8 @@ def test_variants_are_rows_after_the_methods_with_their_own_values_alone():
     ]
     default, clip, nameless, bare = (row.section for row in rows)
     assert clip is None
-    assert (default.names, nameless) == (True, default.model_copy(update={"names": False}))
+    assert default.names
+    assert nameless == default.model_copy(update={"names": False, "name_weight": 0.0})
     assert bare == section.gcrdp.model_copy(update={"lambda_": 0.0})
 
 
@@ -246,6 +257,25 @@ def test_variants_have_keys_of_their_own_and_equal_values_one_key():
         ("nameless", False),
         ("same", True),
     ]
+
+
+def test_what_names_weigh_is_nothing_to_a_row_that_reads_none():
+    (row,) = rows_of(varied(("scm", "nameless", {"names": False, "name_weight": [2.0, 4.0]}), methods=("cca",)))[1:]
+    (other,) = rows_of(varied(("scm", "nameless", {"names": False}), methods=("cca",)))[1:]
+    assert row == other
+    (named,) = rows_of(varied(("scm", "named", {"name_weight": [2.0, 4.0]}), methods=("cca",)))[1:]
+    assert named.section.name_weight == [2.0, 4.0]
+
+
+def test_whether_source_classes_are_judged_decides_heads_and_no_selection():
+    section = varied(
+        ("scm", "all", {"all_classes": True}), ("scm", "targets", {"all_classes": False}), methods=("cca",)
+    )
+    rows = rows_of(section)[1:]
+    contents = [selection_content(choosing(row), DRAWN[0], FEATURES, section) for row in rows]
+    assert contents[0] == contents[1]
+    jobs = plan_jobs(rows, DRAWN[:1], FEATURES, section.align, lambda row, _: row.section)
+    assert len({job.key for job in jobs}) == 2
 
 
 def test_the_classes_whose_names_judge_enter_the_key():

@@ -22,7 +22,8 @@ from stages.heads.head import Vectors
 from stages.items import Items, unit
 from stages.train import chosen
 from stages.train import run as stage
-from stages.train.methods import find
+from stages.train.generator import make_pairs
+from stages.train.methods import find, scm
 from stages.train.params import ScmSection, TrainParams
 from stages.train.plan import Features, Row, selection_content
 from stages.train.selection import choose, mean_ap, settled, several, source_draws
@@ -208,9 +209,11 @@ ROW = Row(find("scm"), "default", listing())
 FEATURES = Features(True, "tiny", {name: name[0] * 32 for name in ("image", "text", "name")}, "first")
 
 
+@pytest.mark.parametrize("generated", [0, 2])
 @pytest.mark.parametrize("aligned", [True, False])
-def test_no_target_item_moves_a_selection_by_a_bit(aligned):
-    params = build.section(["scm"]).model_copy(update={"scm": listing()})
+def test_no_target_item_moves_a_selection_by_a_bit(aligned, generated):
+    section = listing(generated=generated, generated_weight=[0.5, 4.0])
+    params = build.section(["scm"]).model_copy(update={"scm": section})
     row, features = replace(ROW, section=params.scm), replace(FEATURES, aligned=aligned)
     clean, items = build.episode(2), build.items(aligned)
     hidden = {name for role in ("support", "target-rest", "test") for name in clean.ids[role]}
@@ -225,6 +228,20 @@ def test_no_target_item_moves_a_selection_by_a_bit(aligned):
     assert len({str(entry["mAP"]) for entry in first.tried}) > 1  # something was to be chosen
     contents = [selection_content(row, episode, features, params) for episode, _ in given]
     assert contents[0] == contents[1]
+
+
+def test_a_generator_is_trained_once_a_draw_however_much_is_tried(monkeypatch):
+    trained = []
+
+    def watched(episode, *given):
+        trained.append(episode.key)
+        return make_pairs(episode, *given)
+
+    monkeypatch.setattr(scm, "make_pairs", watched)
+    params, row = build.section(["scm"]), replace(ROW, section=listing(generated=2, generated_weight=[0.5, 4.0]))
+    found = choose(row.section, chosen.judges(params, row, build.episode(2), build.items()))
+    assert len(found.tried) > 2
+    assert len(trained) == params.selection.draws
 
 
 @pytest.mark.parametrize("role", ["source-train", "source-test"])

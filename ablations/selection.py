@@ -23,7 +23,7 @@ from pipeline.console import ConsoleReporter
 from pipeline.wiring import STAGES, locate, make, require
 from stages.items import Items, load_items
 from stages.progress import report_to, reporter
-from stages.section import Section
+from stages.section import Section, with_values
 from stages.stats import support_interval
 from stages.train.episode import train_episode
 from stages.train.methods import find
@@ -64,7 +64,7 @@ def point(shipped: TrainSection, key: str, values: Values) -> Point:
     """The shipped section of the key's method with these values instead."""
     method = key.partition(".")[0]
     own: Section = getattr(shipped, method)
-    return Point(method, values, type(own).model_validate({**own.model_dump(by_alias=True), **values}))
+    return Point(method, values, with_values(own, values))
 
 
 def reached(at: Point, episode: Episode, items: Items, align: CcaSection) -> float:

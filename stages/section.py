@@ -5,7 +5,8 @@ Beside it the words that several parts of the house share, so that each stands o
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
@@ -36,3 +37,12 @@ class Section(BaseModel):
     """A part of params.yaml. Unknown keys are refused; defaults stand in params.yaml alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def with_values(section: S, values: Mapping[str, Any]) -> S:
+    """The section with some other values, under the names that params.yaml gives them; pydantic's ValidationError where
+    one is wrong."""
+    return type(section).model_validate({**section.model_dump(by_alias=True), **values})

@@ -13,7 +13,7 @@ from cache.errors import ParamsError, UsageError, nearest
 from cache.files import digest_of
 from cache.store import make_key
 from stages.items import captions_read
-from stages.section import Section, twice
+from stages.section import Section, twice, with_values
 from stages.train.methods import Method, find
 from stages.train.params import (
     LETS_IN,
@@ -110,11 +110,11 @@ def _varied(section: TrainSection, asked: VariantSection) -> Row:
     method, own = find(asked.method), getattr(section, asked.method, None)
     if not isinstance(own, Section):
         raise ParamsError(f"train.variants: '{asked.method}' has no values that a variant could change")
-    where, values = f"train.variants: '{asked.variant}' of {method.name}", own.model_dump(by_alias=True)
-    if unknown := sorted(set(asked.values) - set(values)):
-        raise ParamsError(f"{where}: no key '{unknown[0]}'{nearest(unknown[0], values)}")
+    where, known = f"train.variants: '{asked.variant}' of {method.name}", own.model_dump(by_alias=True)
+    if unknown := sorted(set(asked.values) - set(known)):
+        raise ParamsError(f"{where}: no key '{unknown[0]}'{nearest(unknown[0], known)}")
     try:
-        return Row(method, asked.variant, type(own).model_validate({**values, **asked.values}))
+        return Row(method, asked.variant, with_values(own, asked.values))
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         place = f"{fault['loc'][0]} is {fault['input']!r}; " if fault["loc"] else ""

@@ -26,11 +26,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("work", doubling.WORKS, ids=lambda work: work.name)
 def test_every_dimension_of_a_work_is_doubled_twice(work: doubling.Work) -> None:
-    small = replace(work, sizes={by: SMALL[by] for by in work.sizes})
+    small = replace(work, grows={by: (SMALL[by], why) for by, (_, why) in work.grows.items()})
     told = doubling._doubled(small)
     assert [(each["by"], each["sizes"]) for each in told] == [
-        (by, [size, 2 * size, 4 * size]) for by, size in small.sizes.items()
+        (by, [size, 2 * size, 4 * size]) for by, (size, _) in small.grows.items()
     ]
+    assert [each["why"] for each in told] == [why for _, why in work.grows.values()]
     assert all(each["seconds"] == [1.0, 1.0, 1.0] for each in told)
 
 
@@ -42,7 +43,7 @@ def test_only_one_dimension_grows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
         return lambda: None
 
     monkeypatch.setattr(doubling, "REPEATS", 1)
-    doubling._doubled(doubling.Work("w", {"items": 3, "classes": 5}, prepare, {}))
+    doubling._doubled(doubling.Work("w", prepare, {"items": (3, ""), "classes": (5, "")}))
     assert [tuple(sizes.values()) for sizes in seen] == [(3, 5), (6, 5), (12, 5), (3, 10), (3, 20)]
 
 

@@ -15,7 +15,7 @@ from stages.ingest.archives import SUFFIXES
 from stages.ingest.datasets import DATASETS, find
 from stages.ingest.datasets.coop_sets import COOP_SETS, PREFIX
 from stages.ingest.datasets.dataset import Dataset
-from stages.ingest.places import from_home, standing
+from stages.ingest.places import from_home, require_rights, standing
 
 TO_GET = ("missing", "in part")
 
@@ -24,8 +24,8 @@ def dataset_rows(names: Iterable[str], setting: Setting) -> list[dict[str, Any]]
     """A row a dataset: name, pairs, classes, on disk, folder, terms, source, address, layout, about.
 
     on disk: `found`; `in part`, where some of what it needs is there; `archive`, to be unpacked by ingest;
-    `missing`; `built in`, drawn by ingest; `yours`, where no path is named yet. Without names all; UsageError for a
-    name that is none."""
+    `missing`; `unreadable`, where this user has no right to read it; `built in`, drawn by ingest; `yours`, where no
+    path is named yet. Without names all; UsageError for a name that is none."""
     chosen = [find(name) for name in names] or [*DATASETS.values(), *COOP_SETS.values()]
     return [_row(dataset, setting) for dataset in chosen]
 
@@ -36,7 +36,7 @@ def _row(dataset: Dataset, setting: Setting) -> dict[str, Any]:
         "name": dataset.name.replace(PREFIX, "coop:") if dataset.name.startswith(PREFIX) else dataset.name,
         "pairs": dataset.items,
         "classes": dataset.classes,
-        "on disk": _state(dataset, folder, setting),
+        "on disk": _seen(dataset, folder, setting),
         "folder": from_home(folder, setting.places.home),
         "terms": dataset.licence,
         "source": dataset.source,
@@ -44,6 +44,15 @@ def _row(dataset: Dataset, setting: Setting) -> dict[str, Any]:
         "layout": dataset.layout,
         "about": dataset.about,
     }
+
+
+def _seen(dataset: Dataset, folder: Path, setting: Setting) -> str:
+    try:
+        if folder.is_dir():
+            require_rights(folder)
+        return _state(dataset, folder, setting)
+    except PermissionError:
+        return "unreadable"
 
 
 def _state(dataset: Dataset, folder: Path, setting: Setting) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from cache.errors import BusyError, DamagedError, UserError
 from cache.files import read_json, write_json
 from stages.ingest.members import Member, confined_name, members_of, whole_archive
-from stages.ingest.places import standing
+from stages.ingest.places import readable, standing
 from stages.progress import reporter
 
 SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
@@ -36,7 +36,8 @@ def unpack_archives(name: str, folder: Path, parts: Sequence[str]) -> None:
     raised, nothing of that archive is left.
     """
     for _ in range(DEPTH):
-        pending = [archive for archive in _archives(folder) if _is_pending(archive, parts)]
+        with readable(name):
+            pending = [archive for archive in _archives(folder) if _is_pending(archive, parts)]
         for archive in pending:
             if _is_pending(archive, parts):
                 _unpack(name, archive, parts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cache.errors import UserError
@@ -18,6 +20,8 @@ def dataset_folder(params: IngestParams) -> Path:
 def whole_folder(params: IngestParams) -> Path:
     """The same, where all parts that the registry names stand in it; MissingError names the first that does not."""
     root, dataset = dataset_folder(params), find(params.dataset)
+    if root.is_dir():
+        require_rights(root)
     lost = [part for part in dataset.parts if standing(root, part) is None] if root.is_dir() else [""]
     if lost:
         first, *others = lost[0].split("|")
@@ -29,6 +33,24 @@ def whole_folder(params: IngestParams) -> Path:
 def standing(root: Path, part: str) -> Path | None:
     """The first that is there of the paths that a part of the registry names, `|` between them."""
     return next((root / path for path in part.split("|") if (root / path).exists()), None)
+
+
+def require_rights(folder: Path) -> None:
+    """PermissionError where this user may not list a folder, or not reach what lies in it."""
+    os.scandir(folder).close()
+    (folder / "..").stat()  # the way up leads through it
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turn what this user may not read into one line about the dataset of that name."""
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(
+            f"{name}: {error.filename} may not be read by this user; give the right to, as in "
+            f"chmod -R u+rX {error.filename}"
+        ) from error
 
 
 def from_home(path: Path, home: Path) -> str:

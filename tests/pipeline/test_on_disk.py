@@ -16,6 +16,7 @@ from pipeline.setting import Setting
 from proof.checkout import ROOT, make_folder, pipeline
 from stages.ingest.datasets import DATASETS
 from stages.ingest.datasets.coop_sets import COOP_SETS
+from tests.stages.ingest.given import unreadable
 
 
 def setting(home: Path, **changes: object) -> Setting:
@@ -77,6 +78,13 @@ def test_what_needs_no_download_and_what_is_ones_own(tmp_path: Path) -> None:
     assert state(tmp_path, "table", ingest__table__path="data/raw/pairs.csv") == "missing"
     lay(tmp_path, "pairs.csv")
     assert state(tmp_path, "table", ingest__table__path="data/raw/pairs.csv") == "found"
+
+
+def test_a_folder_without_read_rights_is_told_from_a_missing_one(tmp_path: Path) -> None:
+    lay(tmp_path, "pascal/aeroplane/p1.jpg", "pascal/pascal_sentence_captions.csv")
+    with unreadable(tmp_path / "data/raw/pascal"):
+        assert state(tmp_path, "pascal") == "unreadable"
+    assert state(tmp_path, "pascal") == "found"
 
 
 def test_addresses_are_of_what_is_not_there_and_archives_need_none(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from cache.manifest import read_manifest
 from stages.ingest.datasets.wikipedia import load
 from stages.ingest.run import run
 from tests.listener import Listener
-from tests.stages.ingest.given import params, wikipedia, write
+from tests.stages.ingest.given import params, unreadable, wikipedia, write
 
 TRAIN = ["a-1\tp1\t1", "a-2\tp2\t2", "b-1.1\tp3\t1"]
 TEST = ["c-3\tp4\t2"]
@@ -95,6 +95,17 @@ def test_more_missing_articles_than_a_hundredth_stop_the_run(tmp_path: Path) -> 
     with pytest.raises(MissingError, match=r"^wikipedia: 1 of 4 pairs name a file that is missing, more than the 1% "):
         run(params(tmp_path, "wikipedia"))
     assert not params(tmp_path, "wikipedia").manifest.exists()
+
+
+@pytest.mark.parametrize("part", ["", "texts", "images", "texts/a-2.xml", "categories.list"])
+def test_a_folder_without_read_rights_is_one_line_and_no_missing_data(tmp_path: Path, part: str) -> None:
+    root = small(tmp_path)
+    with unreadable(root / part), pytest.raises(UserError) as error:
+        run(params(tmp_path, "wikipedia"))
+    said, _, rest = str(error.value).partition(" may not be read by this user; ")
+    assert said.startswith(f"wikipedia: {root / part}")
+    assert rest == f"give the right to, as in chmod -R u+rX {said.removeprefix('wikipedia: ')}"
+    assert not (tmp_path / "data" / "manifests").exists()
 
 
 def test_a_category_that_is_no_folder_is_one_line(tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def write_sheet(target: Path, folder: Path, manifest: Manifest, home: Path) -> i
     cache = FeatureCache.open(folder)
     if cache.rows_kind != "image":
         raise UsageError(f"{shown(folder)}: holds {cache.rows_kind} rows, no pictures; name the key of an image cache")
+    if not any(manifest.images):
+        raise UsageError(f"{shown(folder)}: imported features, no pictures came with them; name the key of others")
     failed = dict(zip(cache.failed["id"].to_pylist(), cache.failed["error"].to_pylist(), strict=True))
     known = {*cache.ids, *failed}
     places = [i for i, name in enumerate(manifest.ids) if name in known]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.extract.encoders.registry import label
+from stages.extract.encoders.registry import IMPORTED, label
 
 if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
     from pipeline.params import Params
@@ -24,5 +24,9 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """The encoder's label: its name, with `@<heads file stem>` where heads are used."""
-        return label(self.params.encoder, self.params.extract.heads, self.params.extract.weights)
+        """The encoder's label: its name, with `@<heads file stem>` where heads are used, `@<stem of the source>` where
+        features are imported."""
+        params = self.params
+        if params.encoder == IMPORTED:
+            return label(params.encoder, params.ingest.features.path)
+        return label(params.encoder, params.extract.heads, params.extract.weights)

@@ -24,6 +24,8 @@ from pipeline.setting import Setting
 from stages.evaluate.params import EvaluateParams
 from stages.extract.encoders.registry import inputs_of, refuse_folder
 from stages.extract.params import ExtractParams
+from stages.imported.params import DATASET as FEATURES
+from stages.imported.places import inputs_of as imported_inputs
 from stages.ingest.archives import unpack_archives
 from stages.ingest.datasets import find as find_dataset
 from stages.ingest.datasets.coop_sets import is_coop
@@ -128,17 +130,19 @@ def _gap_under_dvc(setting: Setting, stage: Stage) -> str:
 
 def _gap_at_the_prompt(setting: Setting, stage: Stage) -> str:
     """What to say at the prompt, where a costly artefact is missing: the command that makes it, with every flag."""
-    command = " ".join(["python -m pipeline", stage.name, f"--dataset {setting.params.dataset}", *_changes(setting)])
+    command = " ".join(
+        ["python -m pipeline", stage.name, f"--dataset {setting.params.dataset}", *changes(setting, STAGE_ONE)]
+    )
     return f"{setting.params.dataset}: no features of {setting.label} made with these parameters stand; run '{command}'"
 
 
-def _changes(setting: Setting) -> list[str]:
-    """The keys of stage one that differ from params.yaml, as -S flags."""
+def changes(setting: Setting, sections: tuple[str, ...]) -> list[str]:
+    """The keys of some sections that differ from params.yaml, as -S flags."""
     shipped = dict(leaves(read_values(setting.places.root / "params.yaml")))
     present = leaves(setting.params.model_dump(by_alias=True))
     changed = ((key, value) for key, value in present if value != shipped.get(key))
     return [
-        f"-S {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in changed if key.split(".")[0] in STAGE_ONE
+        f"-S {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in changed if key.split(".")[0] in sections
     ]
 
 
@@ -181,10 +185,18 @@ def _ingest_stamp(setting: Setting) -> str:
         own = [section.table.model_dump(), _file_digest(setting, section.table.path)]
     elif params.dataset == "openmoji":
         own = [section.max_per_class]
+    elif params.dataset == FEATURES:
+        own = _imported(setting)
     else:
         own = [_file_digest(setting, f"{section.root}/{find_dataset(params.dataset).place}")]
         own += [section.class_text] if is_coop(params.dataset) else []
     return digest_of(["ingest", params.dataset, section.root, section.captions == "join", own])
+
+
+def _imported(setting: Setting) -> list[Any]:
+    """What tells one state of imported features from another: how they are read, and every file of theirs."""
+    section = setting.params.ingest.features
+    return [section.model_dump(), *(_file_digest(setting, path) for path in imported_inputs(section))]
 
 
 def _extract_stamp(setting: Setting) -> str:
@@ -197,6 +209,8 @@ def _extract_stamp(setting: Setting) -> str:
             refuse_folder(key, setting.places.inside(path))
     files = [_file_digest(setting, section.weights), _file_digest(setting, section.heads)]
     files += [digest_file(path) for path in inputs_of(setting.params.encoder, setting.places.home)]
+    if setting.params.dataset == FEATURES:
+        files.append(digest_of(_imported(setting)))
     manifest = read_about(_manifest(setting))["digest"]
     return digest_of(["extract", KINDS_VERSION["features"], manifest, setting.params.encoder, kept, files])
 
@@ -289,6 +303,7 @@ def _extract_params(setting: Setting, stamp: str) -> ExtractParams:
         ledger=_out(setting, "extract"),
         made_from=stamp,
         wait_for_lock=places.stage is not None,
+        features=setting.params.ingest.features if setting.params.dataset == FEATURES else None,
     )
 
 
@@ -334,10 +349,10 @@ def _train_params(setting: Setting, stamp: str) -> TrainParams:
 
 def _evaluate_params(setting: Setting, stamp: str) -> EvaluateParams:
     params = setting.params
-    name = params.ingest.table.name if params.dataset == "table" else params.dataset
+    named = {"table": params.ingest.table.name, FEATURES: params.ingest.features.name}
     return EvaluateParams(
         section=params.evaluate,
-        dataset=name,
+        dataset=named.get(params.dataset, params.dataset),
         label=setting.label,
         captions=params.ingest.captions,
         store=setting.places.store,

@@ -15,6 +15,9 @@ import numpy as np
 from cache.episodes import ROLES, Episode
 from cache.errors import ParamsError, UserError
 
+CLASSIC = "classic"
+_CLASSIC_ROLES = {"source-train": "train", "test": "test"}
+
 
 @dataclass(frozen=True)
 class Halved:
@@ -43,12 +46,15 @@ def draw_episodes(
     """Draw every episode: class splits x shot counts x seeds, in this order.
 
     ids, labels and splits (train, val, test or None) of N items in manifest order; protocol: `parity`, which has one
-    class split, or `random`, which has as many as `halves`; shots: pairs of each target class; seeds: how many, from 0.
+    class split, `random`, which has as many as `halves`, or `classic`, see `classic_episode`, which reads neither
+    halves, shots nor seeds; shots: pairs of each target class; seeds: how many, from 0.
     The same input gives the same episodes on every machine. Supports of one seed are nested over shot counts; 0 shots
     have none. Raises UserError where fewer than two classes, no source item to train on or no target item to test is
     left; ParamsError where a class has fewer train pairs than the most shots asked for.
     """
     known = [tuple(sorted(set(own))) for own in labels]
+    if protocol == CLASSIC:
+        return [classic_episode(ids, known, splits)]
     half_of = halves_of(ids, known, splits)
     episodes = []
     for half in range(halves if protocol == "random" else 1):
@@ -58,6 +64,27 @@ def draw_episodes(
             roles = {**halved.fixed, **_target_train(halved, count, seed)}
             episodes.append(_episode(ids, known, halved, roles, (protocol, half, count, seed)))
     return episodes
+
+
+def classic_episode(ids: Sequence[str], labels: Sequence[tuple[str, ...]], splits: Sequence[str | None]) -> Episode:
+    """All classes under the official split, to stand beside published figures: one episode, of 0 shots and seed 0.
+
+    Train rows are `source-train` and test rows `test`, with no support; `val` is left out. Every class is a target
+    class, none a source class (ours): what is asked for is known by examples. UserError where an item has no split, or
+    one half is empty."""
+    bare = [name for name, split in zip(ids, splits, strict=True) if split is None]
+    if bare:
+        raise UserError(
+            f"split: protocol classic is the dataset's own split, and {len(bare)} of {len(ids)} items have none, the "
+            f"first is '{bare[0]}'; set split.protocol to parity or random"
+        )
+    rows = {role: [i for i, own in enumerate(splits) if own == split] for role, split in _CLASSIC_ROLES.items()}
+    for role, split in _CLASSIC_ROLES.items():
+        if not rows[role]:
+            raise UserError(f"split: no item of the dataset's own split is {split}; set split.protocol to parity")
+    classes = sorted({label for own in labels for label in own})
+    roles: dict[str, list[int]] = {role: rows.get(role, []) for role in ROLES}
+    return _episode(ids, labels, Halved([], classes, {}, {}, []), roles, (CLASSIC, 0, 0, 0))
 
 
 def class_split(labels: Sequence[Sequence[str]], protocol: str, half: int) -> tuple[list[str], list[str]]:

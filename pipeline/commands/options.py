@@ -135,12 +135,18 @@ def _require_reader(access: str | None, section: TrainSection) -> None:
 
 def _know_names(dataset: str, encoder: str, methods: list[str]) -> None:
     """UsageError, with the nearest name, for a dataset, encoder or method that is none."""
-    from stages.extract.encoders.registry import parse
+    from stages.extract.encoders.registry import IMPORTED, parse
+    from stages.imported.params import DATASET
     from stages.ingest.datasets import find as find_dataset
     from stages.train.methods import find as find_method
 
     find_dataset(dataset)
     parse(encoder)
+    if (dataset == DATASET) != (encoder == IMPORTED):
+        raise UsageError(
+            f"dataset '{dataset}' and encoder '{encoder}' do not go together: features that others computed are "
+            f"--dataset {DATASET} --encoder {IMPORTED}, and neither goes with another"
+        )
     for method in methods:
         find_method(method)
 

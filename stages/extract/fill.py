@@ -20,6 +20,7 @@ from stages.crew import lanes_of
 from stages.extract.crew import extract_by_crew
 from stages.extract.encoders.built import EncoderChoice
 from stages.extract.encoders.encoder import Encoder
+from stages.extract.imported import Imported, copy_shards
 from stages.extract.params import ExtractSection, Tokens
 from stages.extract.plan import Row, plan_shards, shard_count
 from stages.extract.shard import Finished, Piece, Task, Times, extract_shards
@@ -30,13 +31,13 @@ LIBRARIES = ("torch", "open_clip_torch", "timm", "transformers", "pillow", "nump
 
 @dataclass(frozen=True)
 class Job:
-    """One cache to fill: rows `kind` of a dataset, by an encoder, into `folder`, which is named by `content`."""
+    """One cache to fill: rows `kind` of a dataset, by an encoder or copied, into `folder`, named by `content`."""
 
     name: str
     kind: RowKind
     rows: Sequence[Row]
     root: Path | None
-    encoder: Encoder
+    encoder: Encoder | Imported
     choice: EncoderChoice
     section: ExtractSection
     tokens: Tokens
@@ -149,8 +150,6 @@ def extract(job: Job, tasks: list[Task]) -> list[Finished]:
 
 
 def _extract(job: Job, tasks: list[Task], recorded: Callable[[Finished], None]) -> None:
-    section, device = job.section, job.encoder.device.type
-    workers = min(section.workers, len(tasks))
 
     def advance(done: Piece) -> None:
         rows = len(done.places) + len(done.failures)
@@ -160,6 +159,10 @@ def _extract(job: Job, tasks: list[Task], recorded: Callable[[Finished], None]) 
         recorded(done)
         reporter().advance(job.name, done.rows + done.failed, done.bytes / 1e6, done.failed)
 
+    if isinstance(job.encoder, Imported):
+        return copy_shards(job.encoder, tasks, record_and_advance)
+    section, device = job.section, job.encoder.device.type
+    workers = min(section.workers, len(tasks))
     if workers > 1:
         extract_by_crew(job.choice, tasks, workers, device, section.backend, record_and_advance)
         return

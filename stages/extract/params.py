@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stages.imported.params import FeaturesSection
 from stages.section import Backend, Section, spelled
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -36,7 +37,9 @@ class ExtractSection(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractParams:
-    """What `extract` runs on: reads `manifest`, fills `store`, writes the features ledger to `ledger`."""
+    """What `extract` runs on: reads `manifest`, fills `store`, writes the features ledger to `ledger`.
+
+    features: where they are copied from in place of being extracted; None for an encoder."""
 
     encoder: str
     label: str
@@ -47,3 +50,4 @@ class ExtractParams:
     ledger: Path
     made_from: str
     wait_for_lock: bool
+    features: FeaturesSection | None = None

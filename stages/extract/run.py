@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from stages.crew import register_ray
 from stages.extract.encoders.built import EncoderChoice
 from stages.extract.encoders.encoder import Encoder, load_encoder
 from stages.extract.fill import Job, fill
+from stages.extract.imported import Imported, open_imported
 from stages.extract.params import ExtractParams
 from stages.extract.plan import Row, cache_content, rows_digest, rows_of
 
@@ -24,11 +25,20 @@ def run(params: ExtractParams) -> None:
         register_ray("extract")
     manifest = read_manifest(params.manifest)
     choice = choose(params)
-    encoder = load_encoder(choice)
     rows = rows_of(manifest, params.section.templates)
-    jobs = [plan(params, manifest, choice, encoder, kind, some) for kind, some in rows.items()]
+    sources = encoders(params, manifest, choice)
+    jobs = [plan(params, manifest, choice, sources[kind], kind, some) for kind, some in rows.items()]
     keys = tuple(fill(job) for job in jobs)
-    store.write_ledger(params.ledger, Ledger("features", params.made_from, about(params, manifest, encoder), keys))
+    said = about(params, manifest, sources["image"])
+    store.write_ledger(params.ledger, Ledger("features", params.made_from, said, keys))
+
+
+def encoders(params: ExtractParams, manifest: Manifest, choice: EncoderChoice) -> Mapping[RowKind, Encoder | Imported]:
+    """What makes each kind of rows: one encoder all of them, or the vectors that others made of them."""
+    if params.features is not None:
+        return open_imported(params, manifest)
+    encoder = load_encoder(choice)
+    return dict.fromkeys(("image", "text", "name"), encoder)
 
 
 def choose(params: ExtractParams) -> EncoderChoice:
@@ -46,7 +56,7 @@ def choose(params: ExtractParams) -> EncoderChoice:
     )
 
 
-def about(params: ExtractParams, manifest: Manifest, encoder: Encoder) -> dict[str, Any]:
+def about(params: ExtractParams, manifest: Manifest, encoder: Encoder | Imported) -> dict[str, Any]:
     """What the ledger says of all its caches."""
     return {
         "dataset": manifest.name,
@@ -62,14 +72,18 @@ def plan(
     params: ExtractParams,
     manifest: Manifest,
     choice: EncoderChoice,
-    encoder: Encoder,
+    encoder: Encoder | Imported,
     kind: RowKind,
     rows: Sequence[Row],
 ) -> Job:
     """Name one of the three caches by all that decides its numbers."""
     section = params.section
     tokens = encoder.kind_of(section.tokens)
-    content = cache_content(kind, rows_digest(rows), encoder_about(encoder, kind), section.storage, tokens)
+    if isinstance(encoder, Imported):
+        rows, told = encoder.rows_of(rows), encoder.about(tokens, section.storage)
+    else:
+        told = encoder_about(encoder, kind)
+    content = cache_content(kind, rows_digest(rows), told, section.storage, tokens)
     return Job(
         name=f"{manifest.name} {kind}s",
         kind=kind,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stages.imported.params import FeaturesSection
 from stages.section import Section, spelled
 
 Captions = Literal["first", "join", "mean"]
@@ -35,6 +36,7 @@ class IngestSection(Section):
     class_text: Annotated[str, spelled(r"[^{}]*\{\}[^{}]*", "text with one {} for the class name")]
     allow_missing: bool
     table: TableSection
+    features: FeaturesSection
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from stages.section import Section
 
-Protocol = Literal["parity", "random"]
+Protocol = Literal["parity", "random", "classic"]
 
 
 class SplitSection(Section):

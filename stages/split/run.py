@@ -6,7 +6,7 @@ from cache.episodes import Episode, write_episodes
 from cache.errors import ParamsError
 from cache.manifest import Manifest, read_manifest
 from cache.store import read_ledger
-from stages.episodes import draw_episodes
+from stages.episodes import CLASSIC, draw_episodes
 from stages.items import MODALITIES, common_ids, open_features
 from stages.progress import reporter
 from stages.split.params import SplitParams
@@ -42,7 +42,7 @@ def _require_classes(manifest: Manifest) -> None:
         what = f"every item is of class '{manifest.classes[0]}'" if manifest.classes else "no item has a label"
         raise ParamsError(
             f"{manifest.name}: {what}, and split needs two classes or more; set ingest.table.label to the column that "
-            "holds them, or give each class a folder of its own"
+            "holds them (of imported features ingest.features.label), or give each class a folder of its own"
         )
 
 
@@ -55,6 +55,8 @@ def _present(params: SplitParams, manifest: Manifest) -> list[str]:
 def summary(name: str, episodes: list[Episode]) -> list[str]:
     """What was drawn, in a line or two for the log."""
     first = episodes[0]
+    if first.protocol == CLASSIC:
+        return [_classic_line(name, first)]
     count = {role: len(ids) for role, ids in first.ids.items()}
     target = count["support"] + count["target-rest"]
     source = f"{len(first.source_classes)} source classes ({count['source-train']} train, {count['source-test']} test)"
@@ -66,3 +68,9 @@ def summary(name: str, episodes: list[Episode]) -> list[str]:
         what = f"items with a source and a target label: {mixed}"
         lines.append(f"{name}: {what}; none is trained on, all stay in the galleries")
     return lines
+
+
+def _classic_line(name: str, episode: Episode) -> str:
+    train, test = (len(episode.ids[role]) for role in ("source-train", "test"))
+    classes = f"all {len(episode.target_classes)} classes ({train} train, {test} test)"
+    return f"{name}: classic, one episode; {classes}; split.halves, split.shots and split.seeds have no say in it"

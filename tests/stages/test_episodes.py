@@ -225,3 +225,32 @@ def test_more_shots_than_a_class_has_names_the_class_its_count_and_the_key() -> 
 def test_what_cannot_be_split_is_refused_in_one_line(labels, splits, text: str) -> None:
     with pytest.raises(UserError, match=text):
         draw_episodes(["x", "y"], labels, splits, **section([0]))
+
+
+def test_classic_is_the_official_split_of_all_classes_whatever_else_is_asked_for() -> None:
+    ids, labels, _ = items(4)
+    splits: list[str | None] = (["train", "test", "val", "test", "train"] * 4)[: len(ids)]
+    labels[0] = ["a", "b"]
+    [episode] = draw_episodes(ids, labels, splits, **section([1, 5], "classic", seeds=3, halves=7))
+    assert (episode.protocol, episode.half, episode.shots, episode.seed) == ("classic", 0, 0, 0)
+    wanted = {"source-train": "train", "test": "test"}
+    for role in ROLES:
+        assert episode.ids[role] == [i for i, own in zip(ids, splits, strict=True) if own == wanted.get(role, "none")]
+    assert (episode.source_classes, episode.target_classes) == ([], list("abcd"))
+    assert episode.labels[ids[0]] == ("a", "b")
+
+
+def test_classic_needs_the_official_split_whole() -> None:
+    ids, labels, _ = items(2)
+    splits: list[str | None] = ["train"] * 7 + [None]
+    with pytest.raises(UserError) as error:
+        draw_episodes(ids, labels, splits, **section([0], "classic"))
+    assert str(error.value) == (
+        "split: protocol classic is the dataset's own split, and 1 of 8 items have none, the first is 'd1'; set "
+        "split.protocol to parity or random"
+    )
+    for split, lacking in (("train", "test"), ("test", "train")):
+        with pytest.raises(
+            UserError, match=f"no item of the dataset's own split is {lacking}; set split.protocol to par"
+        ):
+            draw_episodes(ids, labels, [split] * 8, **section([0], "classic"))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from cache.errors import UsageError
 from stages.extract.params import Precision
 
 SEED = 0  # of random weights
@@ -51,6 +52,11 @@ class Built:
     aligned: bool
     architecture: dict[str, Any]
     transform: Callable[[Image.Image], torch.Tensor] | None = None
+
+
+def refuse_imported(name: Any, choice: EncoderChoice) -> Built:  # noqa: ARG001
+    """UsageError: nothing can be encoded by what is no encoder."""
+    raise UsageError("encoder 'imported' only copies features; use it with --dataset features, or name an encoder")
 
 
 def library_config(config: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import xxhash
 
 from cache.errors import UsageError, nearest
 
+IMPORTED = "imported"  # the name that stands for no encoder: features are copied from where others put them
 RANDOM = "none"  # the tag that asks for random, seeded weights
 LONGEST = 70  # characters of each text that a label is made of: file systems take names of 255 bytes
 
@@ -96,13 +97,20 @@ ENCODERS = (
         "fetched from the hub once, in the folder, or random where /none follows the name",
         "timm_and_hf:build",
     ),
+    EncoderForm(
+        IMPORTED,
+        IMPORTED,
+        "none: features that others computed, copied into the same caches (--dataset features)",
+        "none needed",
+        "built:refuse_imported",
+    ),
 )
 
 
 def parse(encoder: str) -> EncoderName:
     """Take an encoder's name apart; UsageError, naming the nearest one, if there is none such."""
-    if encoder == "lite0-minilm":
-        return EncoderName(encoder, "lite0-minilm", encoder, None)
+    if encoder in ("lite0-minilm", IMPORTED):
+        return EncoderName(encoder, encoder, encoder, None)
     kind, colon, rest = encoder.partition(":")
     if colon:
         return _with_prefix(encoder, kind, rest)

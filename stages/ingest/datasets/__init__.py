@@ -57,6 +57,18 @@ _KNOWN = (
         load="stages.ingest.datasets.table:load",
     ),
     Dataset(
+        name="features",
+        about="features that others computed: .mat, .npy, .npz, .h5, Parquet, clip-retrieval's folder",
+        items=None,
+        classes=None,
+        licence="theirs",
+        source="your own files, named by `import-features PATH`",
+        address=None,
+        layout="as they are",
+        load="stages.ingest.datasets.features:load",
+        pictures=False,
+    ),
+    Dataset(
         name="wikipedia",
         about="sections of Wikipedia's featured articles with one picture each (Rasiwasia et al. 2010)",
         items=2866,

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from PIL import Image
 
+from proof.checkout import ROOT
 from stages.ingest.params import IngestParams, IngestSection, TableSection
 
 TABLE = {
@@ -25,6 +27,7 @@ TABLE = {
     "separator": None,
     "split": None,
 }
+SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 COLUMNS = ("id", "image", "text", "label")
 
 
@@ -40,6 +43,7 @@ def params(
             "class_text": "a photo of a {}",
             "allow_missing": allow_missing,
             "table": TableSection.model_validate({**TABLE, **table}),
+            "features": SHIPPED["ingest"]["features"],
         }
     )
     return IngestParams(

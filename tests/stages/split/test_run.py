@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,8 @@ def test_fewer_than_two_classes_are_refused_with_the_key_to_set(tmp_path: Path, 
     with pytest.raises(ParamsError) as error:
         run(asked)
     assert str(error.value) == (
-        f"small: {what}, and split needs two classes or more; set ingest.table.label to the column that holds them, "
-        "or give each class a folder of its own"
+        f"small: {what}, and split needs two classes or more; set ingest.table.label to the column that holds them "
+        "(of imported features ingest.features.label), or give each class a folder of its own"
     )
     assert not asked.episodes.exists()
 
@@ -76,4 +77,17 @@ def test_people_are_told_the_sizes_and_how_many_items_are_on_both_sides(tmp_path
     assert listener.said == [
         "small: 4 episodes; 2 source classes (6 train, 6 test), 2 target classes (6 train, 6 test)",
         "small: items with a source and a target label: 1; none is trained on, all stay in the galleries",
+    ]
+
+
+def test_classic_is_drawn_and_told_of(tmp_path: Path, listener: Listener) -> None:
+    splits = ["train" if i % 3 else "test" for i in range(len(IDS))]
+    asked = params(tmp_path, [0, 1], splits=splits, lost=["a0"])
+    section = asked.section.model_copy(update={"protocol": "classic"})
+    run(replace(asked, section=section))
+    [episode] = read_episodes(asked.episodes)
+    assert (episode.shots, episode.source_classes, episode.target_classes) == (0, [], ["a", "b", "c", "d"])
+    assert listener.said == [
+        "small: classic, one episode; all 4 classes (16 train, 7 test); split.halves, split.shots and split.seeds have "
+        "no say in it"
     ]

@@ -1,0 +1,65 @@
+"""import-features: what others computed becomes the same manifest and the same caches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.commands.options import AsJson, takes_setting
+from pipeline.commands.stages import extract
+from pipeline.setting import Setting
+from stages.progress import reporter
+
+if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
+    from pipeline.places import Places
+
+HELP = "A .mat, .npz, .h5 or .parquet file, a folder of .npy files, or the folder that clip-retrieval writes."
+Source = Annotated[Path, typer.Argument(metavar="PATH", help=HELP)]
+Name = Annotated[str | None, typer.Option("--name", help="What the manifest and the scores call it.")]
+Aligned = Annotated[bool | None, typer.Option("--aligned/--not-aligned", help="Both kinds of vectors share a space.")]
+SplitList = Annotated[
+    list[Path] | None,
+    typer.Option("--split-list", metavar="FILE", help="Ids of one split, its name beginning with train, val or test."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("import-features", rich_help_panel="Stages")(takes_setting(import_features))
+
+
+def import_features(
+    setting: Setting,
+    path: Source,
+    name: Name = None,
+    aligned: Aligned = None,
+    split_list: SplitList = None,
+    as_json: AsJson = False,
+) -> None:
+    """Features that others computed -> manifest and feature caches, as ingest and extract of --dataset features do."""
+    from pipeline.params import override, validate
+
+    lists = [_from_home(file, setting.places) for file in split_list or []]
+    asked = {"path": _from_home(path, setting.places), "name": name, "aligned": aligned, "split_lists": lists or None}
+    changes: list[tuple[str, Any]] = [(f"ingest.features.{k}", v) for k, v in asked.items() if v is not None]
+    changes += [("dataset", "features"), ("encoder", "imported")]
+    values = override(setting.params.model_dump(by_alias=True), changes, "import-features")
+    here = replace(setting, params=validate(values, "import-features"), made={})
+    extract(here, as_json)
+    reporter().say(f"next: python -m pipeline train {_flags(here)}")
+
+
+def _from_home(path: Path, places: Places) -> str:
+    """A path given at the prompt as params.yaml would have it: from home on where it lies there, else absolute."""
+    full, home = path.expanduser().absolute(), places.home.absolute()
+    return full.relative_to(home).as_posix() if full.is_relative_to(home) else full.as_posix()
+
+
+def _flags(setting: Setting) -> str:
+    """The flags under which every other command works on the imported features."""
+    from pipeline.wiring import changes
+
+    return " ".join(["--dataset features --encoder imported", *changes(setting, ("ingest", "extract"))])

@@ -1,0 +1,170 @@
+"""Features that others made: one command brings them in, and every other command works on them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cache.features import FeatureCache
+from cache.manifest import read_manifest
+from cache.store import folder_of, read_ledger
+from proof.checkout import ROOT, make_folder, pipeline, set_params
+from stages.extract.encoders.lite0_minilm import HEADS
+from tests.stages.imported.written import Given, given, write_clip_retrieval, write_npz
+
+SCORED = ("train", "--shots", "0,1", "--seeds", "2", "-S", "train.gap.steps=4", "-S", "train.gcrdp.steps=4")
+
+
+def scores_of(folder: Path) -> list[dict[str, Any]]:
+    """All figures, without the columns that say where the vectors came from."""
+    rows = pq.read_table(folder / "runs/results/scores.parquet").to_pylist()
+    return [{k: v for k, v in row.items() if k not in ("dataset", "encoder", "features")} for row in rows]
+
+
+def bare(folder: Path) -> Path:
+    """A folder with the shipped params.yaml alone."""
+    folder.mkdir()
+    shutil.copy(ROOT / "params.yaml", folder)
+    set_params(folder, train__selection__draws=1, evaluate__draws=100)
+    return folder
+
+
+def next_flags(stderr: str) -> list[str]:
+    """The flags that the last line of the command names."""
+    last = stderr.splitlines()[-1]
+    assert last.startswith("next: python -m pipeline train ")
+    return shlex.split(last)[5:]
+
+
+@pytest.mark.shared
+def test_cca_on_the_features_of_2010_reads_as_published(shared: Path, tmp_path: Path) -> None:
+    folder = bare(tmp_path / "home")
+    done = pipeline(folder, "import-features", str(shared / "data/wikipedia-2010/raw_features.mat"), "--name", "w")
+    assert done.returncode == 0, done.stderr
+    manifest = read_manifest(folder / "runs/manifests/features.parquet")
+    assert [manifest.splits.count(name) for name in ("train", "test")] == [2173, 693]
+    assert (len(manifest), len(manifest.classes)) == (2866, 10)
+    values = ("split.protocol=classic", "train.cca.dims=7", "train.cca.ridge=1.0e-4", "train.cca.power=0")
+    told = [part for value in values for part in ("-S", value)]
+    scored = pipeline(folder, "train", "--method", "cca", *next_flags(done.stderr), *told, "--json")
+    assert scored.returncode == 0, scored.stderr
+    figures = {row["method"]: row for row in json.loads(scored.stdout)}
+    assert figures["cca"]["I2T"] == pytest.approx(24.9, abs=0.5)
+    assert figures["cca"]["T2I"] == pytest.approx(20.2, abs=0.5)
+    rows = pq.read_table(folder / "runs/results/scores.parquet").to_pylist()
+    assert {(row["dataset"], row["encoder"]) for row in rows} == {("w", "imported@raw_features")}
+    assert {(row["protocol"], row["half"], row["shots"], row["seed"]) for row in rows} == {("classic", 0, 0, 0)}
+
+
+def own_vectors(folder: Path) -> Given:
+    """What the folder's own extraction cached, in the manifest's order."""
+    [path] = (folder / "runs/features/table").glob("*.json")
+    ledger = read_ledger(path)
+    manifest = read_manifest(folder / "runs/manifests/table.parquet")
+    keys = [ledger.find(rows=kind).key for kind in ("image", "text")]
+    image, text = (FeatureCache.open(folder_of(folder / "data/store", "features", key)) for key in keys)
+    assert image.ids == text.ids == manifest.ids
+    labels, captions = [own[0] for own in manifest.labels], [own[0] for own in manifest.texts]
+    return Given(image.pooled(), text.pooled(), np.empty(0), [], manifest.ids, labels, captions, [])
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_the_folder_of_clip_retrieval_scores_as_the_same_vectors_extracted_here(aligned: bool, tmp_path: Path) -> None:
+    own = make_folder(tmp_path / "own")
+    flags = ["--tokens", "none"]
+    methods = ["--method", "clip,cca,gap,gcrdp" if aligned else "cca,gap,gcrdp"]
+    if aligned:
+        generator = torch.Generator().manual_seed(3)
+        heads = {name: torch.randn(shape, generator=generator) / 30 for name, shape in HEADS.items()}
+        save_file(heads, own / "heads.safetensors")
+        flags += ["--heads", "heads.safetensors"]
+    else:
+        methods += ["-S", "train.variants=[{method: scm, variant: nameless, values: {names: false}}]"]
+    assert pipeline(own, "extract", *flags).returncode == 0
+    first = pipeline(own, *SCORED, *methods, *flags)
+    assert first.returncode == 0, first.stderr
+    g = own_vectors(own)
+    path = write_clip_retrieval(tmp_path, g, 3, {"key": g.ids, "kind": g.labels})
+    other = make_folder(tmp_path / "other")
+    shutil.rmtree(other / "data")
+    space = "--aligned" if aligned else "--not-aligned"
+    done = pipeline(other, "import-features", str(path), space, "-S", "ingest.features.label=kind")
+    assert done.returncode == 0, done.stderr
+    second = pipeline(other, *SCORED, *methods, *next_flags(done.stderr))
+    assert second.returncode == 0, second.stderr
+    assert scores_of(own) == scores_of(other)
+    assert len(scores_of(own)) > 1000
+
+
+def test_every_other_command_works_on_imported_features(tmp_path: Path) -> None:
+    folder = bare(tmp_path / "home")
+    path = write_npz(folder, given())
+    done = pipeline(folder, "import-features", path.name, "--name", "mine", "--json")
+    assert {row["rows"]: row["count"] for row in json.loads(done.stdout)} == {"image": 12, "text": 12, "name": 0}
+    flags = next_flags(done.stderr)
+    assert flags == [
+        *("--dataset", "features", "--encoder", "imported"),
+        *("-S", 'ingest.features.path="given.npz"', "-S", 'ingest.features.name="mine"'),
+    ]
+    for command in (["verify"], ["info"], ["doctor", *flags], ["extract", *flags], ["outdated", *flags]):
+        assert pipeline(folder, *command).returncode == 0
+    key = json.loads(done.stdout)[0]["key"]
+    assert "12 images of mine" in pipeline(folder, "info", key).stdout
+    drawn = pipeline(folder, "info", key, "--thumbnails", "x.png")
+    assert (drawn.returncode, drawn.stderr) == (
+        2,
+        f"data/store/features/{key}: imported features, no pictures came with them; name the key of others\n",
+    )
+    scored = pipeline(folder, "train", *flags, "--method", "cca,cmm", "--shots", "0", "--seeds", "1", "--json")
+    assert scored.stderr.splitlines()[-1].startswith("cmm at 0 shots, seed 0: class 'b': its name has no vector to ")
+    assert {row["method"] for row in json.loads(scored.stdout)} == {"chance", "cca"}
+    write_npz(folder, given(1))
+    again = pipeline(folder, "train", *flags, "--method", "cca", "--shots", "0", "--seeds", "1")
+    assert again.stderr.startswith("mine: image vectors 5 wide")  # the source changed: ingested anew
+    assert "features: no features of imported@given made with these parameters stand" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["import-features", "none.mat"], 1, "none.mat is missing; set ingest.features.path to what holds them"),
+        (["import-features", "bad.npz"], 1, "bad.npz: 12 of 12 image vectors or tokens are no finite numbers, the fi"),
+        (["import-features", "given.npz", "--aligned"], 2, "given.npz: ingest.features.aligned is true, but image"),
+        (
+            ["import-features", "given.npz", "--split-list", "train.txt"],
+            1,
+            "train.txt: 1 of 1 ids are not in given.npz",
+        ),
+        (["import-features", "given.npz", "--name", "a/b"], 2, "import-features: ingest.features.name is 'a/b'; input"),
+        (["extract", "--dataset", "features"], 2, "dataset 'features' and encoder 'lite0-minilm' do not go together: "),
+        (["extract", "--encoder", "imported"], 2, "dataset 'openmoji' and encoder 'imported' do not go together: feat"),
+        (["extract", "--dataset", "features", "--encoder", "imported"], 2, "features: ingest.features.path is null;"),
+    ],
+)
+def test_what_cannot_be_imported_is_one_line_and_nothing_is_made(
+    arguments: list[str], code: int, message: str, tmp_path: Path
+) -> None:
+    folder = bare(tmp_path / "home")
+    np.savez(
+        write_npz(folder, given()).with_name("bad.npz"),
+        image=np.full((12, 2), np.nan),
+        text=np.ones((12, 2)),
+        id=np.arange(12),
+        label=np.arange(12),
+    )
+    (folder / "train.txt").write_text("nobody\n")
+    done = pipeline(folder, *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (folder / "runs").exists()
+    assert not (folder / "data").exists()

@@ -20,7 +20,19 @@ from cache.errors import UsageError, nearest
 from cache.files import write_bytes, write_json
 
 # The rows() of these are ratios.
-COMPARISONS = ("em", "retrieval", "training", "reads", "opening", "extraction", "recipe", "repro", "gpu")
+COMPARISONS = (
+    "em",
+    "retrieval",
+    "training",
+    "reads",
+    "opening",
+    "ingesting",
+    "searching",
+    "extraction",
+    "recipe",
+    "repro",
+    "gpu",
+)
 FACTS = ("precision", "scale", "doubling")  # their facts() are figures of their own
 ROOT = Path(__file__).resolve().parent.parent
 

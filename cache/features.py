@@ -66,10 +66,17 @@ def write_part(path: Path, part: Part) -> None:
 
     `path` is a temporary that `shards.record` names; on any error nothing is left there, UserError on a full disk.
     """
+    arrays = _arrays_of(part)
+    with shards.room(path.parent):
+        write_arrays(path, arrays)
+
+
+def _arrays_of(part: Part) -> dict[str, Array]:
+    """The arrays of a part by name, as a file has them."""
     _agree(part)
     optional = {"tokens": part.tokens, "offsets": part.offsets, "pooled_raw": part.pooled_raw}
     columns = zip(*map(astuple, part.failures), strict=True) if part.failures else ((), (), (), ())
-    arrays = {
+    return {
         "id": text_array(part.ids),
         "caption": np.asarray(part.captions, np.int32),
         "n_tokens": np.asarray(part.n_tokens, np.int32),
@@ -78,8 +85,6 @@ def write_part(path: Path, part: Part) -> None:
         **{name: array for name, array in optional.items() if array is not None},
         **{f"failed_{name}": text_array(column) for name, column in zip(_FAILURE, columns, strict=True)},
     }
-    with shards.room(path.parent):
-        write_arrays(path, arrays)
 
 
 _FAILURE = ("id", "path", "error", "message")
@@ -172,6 +177,17 @@ class FeatureCache:
         """
         about, lines = shards.require_whole(Path(path), REMEDY)
         return cls(Path(path), about, lines, verify)
+
+    @classmethod
+    def of_part(cls, rows: RowKind, part: Part, content: dict[str, Any]) -> FeatureCache:
+        """A cache of one part that is in memory and nowhere else: for rows that are asked about and not kept.
+
+        content: what cache.json would say decides its numbers. It cannot be sent to another process."""
+        arrays = _arrays_of(part)
+        found = cls(Path("memory"), {"rows": rows, "content": content, "files": [PART_NAME(0)]}, {}, False)
+        found._maps[0] = arrays
+        found._columns = dict(zip(_INDEX.names, _index_rows(0, arrays).columns, strict=True))
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FeatureCache.open, (self.path, self._verify)

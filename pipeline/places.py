@@ -23,6 +23,7 @@ class Places:
     home: Path
     store: Path
     stage: str | None  # the DVC stage that is running
+    aside: str = ""  # a folder of runs/ for what a command makes for itself alone; it reads what stands elsewhere, too
 
     def inside(self, path: str) -> Path:
         """An input path of params.yaml, resolved against home."""
@@ -30,12 +31,15 @@ class Places:
 
     def to_write(self, artefact: str) -> Path:
         """Where this run writes an artefact, named as in `manifests/openmoji.parquet` or `results/scores.parquet`."""
-        return self._under_dvc(artefact) if self.stage else self.root / "runs" / artefact
+        return self._under_dvc(artefact) if self.stage else self.root / "runs" / self.aside / artefact
 
     def to_read(self, artefact: str) -> list[Path]:
         """Where an artefact may stand, best first."""
         tracked = self._under_dvc(artefact)
-        return [tracked] if self.stage else [self.root / "runs" / artefact, tracked]
+        if self.stage:
+            return [tracked]
+        aside = [self.root / "runs" / self.aside / artefact] if self.aside else []
+        return [*aside, self.root / "runs" / artefact, tracked]
 
     def _under_dvc(self, artefact: str) -> Path:
         results = artefact.startswith("results/")

@@ -140,11 +140,11 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _failure(row: Row, error: Exception) -> Failure:
-    return Failure(row.id, row.content, type(error).__name__, _message(error))
+    return Failure(row.id, row.content, type(error).__name__, told(error))
 
 
-def _message(error: Exception) -> str:
-    """The error in one line that is the same on every run: Pillow puts addresses of objects into some."""
+def told(error: Exception) -> str:
+    """What a decoder says in one line that is the same on every run: Pillow puts addresses of objects into some."""
     if isinstance(error, UnidentifiedImageError):
         return "not a picture in any known format"
     return re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))[:MESSAGE]

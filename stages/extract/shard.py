@@ -103,7 +103,7 @@ def extract_shards(
     jobs = (job if on_cpu else partial(_unpacked, job) for task in tasks for job in _jobs(encoder, task))
     ahead = ahead_of(encoder.device.type, lanes)
     with _single_cores(on_cpu):
-        for task, pieces in groupby(_overlapped(jobs, partial(_encode, encoder), lanes, ahead), key=lambda p: p.task):
+        for task, pieces in groupby(_overlapped(jobs, partial(encode, encoder), lanes, ahead), key=lambda p: p.task):
             yield _write(encoder, task, list(_heard(pieces, on_piece)))
 
 
@@ -218,7 +218,8 @@ def _load_texts(task: Task, texts: Tokenized, places: Places, spent: float) -> L
     return Loaded(task, places, texts.take(places), [], size, spent * len(places))
 
 
-def _encode(encoder: Encoder, fetched: Fetched) -> Piece:
+def encode(encoder: Encoder, fetched: Fetched) -> Piece:
+    """Encode a batch that was read; errors as of Encoder, and UserError for what the storage cannot hold."""
     loaded = fetched()
     begin = time.perf_counter()
     content, task = loaded.content, loaded.task

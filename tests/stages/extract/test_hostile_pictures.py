@@ -25,7 +25,7 @@ from cache.manifest import write_manifest
 from cache.store import folder_of, read_ledger
 from stages.extract import run as stage
 from stages.extract.encoders.encoder import Encoder
-from stages.extract.images import _message, decode, load
+from stages.extract.images import decode, load, told
 from stages.extract.plan import Row
 from stages.extract.run import run
 from tests.listener import Listener
@@ -83,7 +83,7 @@ def test_a_failure_says_why_and_says_it_again(name: str) -> None:
     for _ in range(2):
         with pytest.raises(Exception) as caught:  # noqa: PT011
             decode(data)
-        said.append((caught.type.__name__, _message(caught.value)))
+        said.append((caught.type.__name__, told(caught.value)))
     assert said[0] == said[1]
     assert said[0][0] == error
     assert said[0][1].startswith(message)

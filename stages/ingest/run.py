@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
-from cache.errors import UserError
 from cache.manifest import Manifest, check_blocks, write_blocks
 from stages.ingest.absent import rows_kept, settle
 from stages.ingest.blocks import Listed, listed
 from stages.ingest.datasets import find, loader
 from stages.ingest.params import Captions, IngestParams
 from stages.ingest.pictures import measure
+from stages.ingest.places import readable
 from stages.progress import reporter
 
 
@@ -21,7 +20,7 @@ def run(params: IngestParams) -> None:
     """Read the dataset, check it, read its pictures' bytes and write the manifest; raises UserErrors of one line.
 
     It goes through the pairs in blocks, once to check them and once to write them."""
-    with _readable(params):
+    with readable(params.dataset):
         dataset = find(params.dataset)
         found = listed(loader(dataset)(params))
 
@@ -43,7 +42,7 @@ def measured(blocks: Iterator[Manifest], found: Listed, pairs: int, params: Inge
     root, lost, there = params.home / found.root, list(found.lost), 0
     reporter().start("pictures", pairs)
     for block in blocks:
-        with _readable(params):
+        with readable(params.dataset):
             seen = measure(found.name, root, block.images)
         rows = [(row, *each) for row, each in enumerate(seen) if each is not None]
         lost += [image for image, each in zip(block.images, seen, strict=True) if each is None]
@@ -57,18 +56,6 @@ def measured(blocks: Iterator[Manifest], found: Listed, pairs: int, params: Inge
     settle(found.name, lost, len(found.lost) + pairs, str(root), params.section.allow_missing, record)
     if not there:
         check_blocks(found.name, list)
-
-
-@contextmanager
-def _readable(params: IngestParams) -> Iterator[None]:
-    """Turn what this user may not read into one line."""
-    try:
-        yield
-    except PermissionError as error:
-        raise UserError(
-            f"{params.dataset}: {error.filename} may not be read by this user; give the right to, as in "
-            f"chmod -R u+rX {error.filename}"
-        ) from error
 
 
 def captioned(manifest: Manifest, captions: Captions) -> Manifest:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ablations.placebo import METHOD, metrics_beside, name_of, scores_beside
+from ablations.published import OVERLAYS, RUN, section
 from cache.files import read_json, write_bytes
 from cache.scores import read_scores
 from pipeline.commands.options import gather
@@ -97,7 +98,7 @@ the pipeline, no published benchmark.
 
 def runs() -> dict[str, tuple[str, ...]]:
     """Every run that the tables are of, with the overlays that make it."""
-    own = {name: block.overlays for name, block in {**BLOCKS, **CHECKS}.items()}
+    own = {**{name: block.overlays for name, block in {**BLOCKS, **CHECKS}.items()}, RUN: OVERLAYS}
     return {**own, **{placebo: (*own[name], "placebo") for name, placebo in PLACEBOS.items()}}
 
 
@@ -254,6 +255,7 @@ def render() -> dict[Path, str]:
     """The pages that quote results, with their text as the committed results make it."""
     parts = [_part(block, _metrics(name), *_beside(name)) for name, block in BLOCKS.items()]
     parts += [_check(block, _beside(name)[0]) for name, block in CHECKS.items()]
+    parts.append(section(read_scores(RESULTS / f"{RUN}.parquet")))
     short = "".join(
         f"\n{block.title}:\n\n{table(_beside(name)[0])}\n{ahead_of_all(_metrics(name))}\n"
         for name, block in BLOCKS.items()

@@ -38,24 +38,27 @@ def scores_beside(scores: pa.Table, placebo: pa.Table) -> pa.Table:
 def metrics_beside(metrics: Metrics, placebo: Metrics, together: pa.Table) -> Metrics:
     """The metrics of a run with its placebo's: a mean behind each that it is the placebo of, and two differences more.
 
-    Its difference from the base is corrected as one more of the run's pairs, which keep theirs. That of a row from its
-    placebo is read from their scores (`together`, see scores_beside): it has no class interval, hence nobody ahead."""
+    Differences from the base are corrected as so many more of the run's pairs, which keep theirs. That of a row from
+    its placebo is read from their scores (`together`, see scores_beside): without a class interval nobody is ahead."""
     own = {(row["label"], row["shots"]): row for row in placebo["means"] if row["method"] == METHOD}
     means = []
     for row in metrics["means"]:
         found = own.get((row["label"], row["shots"]))
         means += [row] if found is None else [row, {**found, "label": name_of(row["label"])}]
-    more = [_from_base(row, metrics) for row in placebo["differences"] if BASE in (row["a"], row["b"])]
+    from_base = [row for row in placebo["differences"] if BASE in (row["a"], row["b"])]
+    more = [_from_base(row, [*metrics["differences"], *from_base]) for row in from_base]
     more += [_from_placebo(label, shots, together) for label, shots in own]
     differences = sorted([*metrics["differences"], *more], key=lambda row: int(row["shots"]))
     return {**metrics, "means": means, "differences": differences}
 
 
-def _from_base(row: dict[str, Any], metrics: Metrics) -> dict[str, Any]:
-    """A difference between placebo and base under its own name, its p corrected with those of the run."""
-    family = [other["p"] for other in metrics["differences"] if other["shots"] == row["shots"]]
+def _from_base(row: dict[str, Any], pairs: list[dict[str, Any]]) -> dict[str, Any]:
+    """A difference between placebo and base under its own name, its p corrected with those of `pairs`, itself among
+    them."""
+    family = [other for other in pairs if other["shots"] == row["shots"]]
+    own = next(place for place, other in enumerate(family) if other is row)
     named = {side: row[side] if row[side] == BASE else name_of(row[side]) for side in ("a", "b")}
-    return {**row, **named, "p_holm": holm([*family, row["p"]])[-1]}
+    return {**row, **named, "p_holm": holm([other["p"] for other in family])[own]}
 
 
 def _from_placebo(label: str, shots: int, together: pa.Table) -> dict[str, Any]:

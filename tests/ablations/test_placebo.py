@@ -74,3 +74,13 @@ def test_the_difference_from_the_placebo_is_paired_over_draws_and_judges_nobody(
     assert row["difference"] == pytest.approx(np.mean(apart))
     assert row["support"] == pytest.approx([np.mean(apart) - half, np.mean(apart) + half])
     assert (row["class"], row["p_holm"]) == (None, None)
+
+
+def test_two_rows_of_a_placebo_are_two_more_pairs() -> None:
+    run, placebo = metrics(RUN, gcrdp=0.01, scm=0.02), metrics(PLACEBO, gcrdp=0.03)
+    other = {**placebo["differences"][0], "a": "gcrdp (one)", "p": 0.04}
+    placebo["differences"].append(other)
+    found = metrics_beside(run, placebo, scores_beside(scores(RUN), scores(PLACEBO)))["differences"]
+    told = {row["a"]: row["p_holm"] for row in found if row["b"] == "gap"}
+    assert told["gcrdp (random groups)"] == pytest.approx(0.06)  # .01 x 4, .02 x 3, .03 x 2, .04
+    assert told["gcrdp (one, random groups)"] == pytest.approx(0.06)

@@ -118,11 +118,11 @@ def test_scm_stands_where_it_was_to_stand(block: str) -> None:
 
 def tables_of(page: str, block: str) -> list[list[str]]:
     """The tables of a block's part of docs/results.md, each as its lines."""
-    part = page.partition(f"## {BLOCKS[block].title}\n")[2].partition("\n## ")[0]
+    part = page.partition(f"## {({**BLOCKS, **CHECKS})[block].title}\n")[2].partition("\n## ")[0]
     return [found.splitlines() for found in part.strip().split("\n\n") if found.startswith("|")]
 
 
-@pytest.mark.parametrize("block", PLACEBOS)
+@pytest.mark.parametrize("block", sorted(set(PLACEBOS) & set(BLOCKS)))
 def test_the_placebo_stands_directly_below_gcrdp_wherever_figures_do(block: str) -> None:
     main, recall, aside, beaten, compared_ = tables_of(PAGES[RESULTS_PAGE], block)
     for lines in (main, recall, aside):
@@ -134,6 +134,16 @@ def test_the_placebo_stands_directly_below_gcrdp_wherever_figures_do(block: str)
         assert {"gcrdp - gap", "gcrdp (random groups) - gap", "gcrdp - gcrdp (random groups)"} <= set(told)
     assert "random groups" not in "".join(beaten)  # of another run: it was not compared with every row
     assert "\n".join(main) in PAGES[README]
+
+
+def test_every_row_of_the_head_per_token_has_its_placebo_too() -> None:
+    main, told = tables_of(PAGES[RESULTS_PAGE], "core20-per-token")
+    each = "gcrdp (head per token)"
+    rows = ["gcrdp", "gcrdp (random groups)", each, "gcrdp (head per token, random groups)"]
+    assert [line.split(" | ")[0] for line in main[3:]] == [f"| {label}" for label in ("gap", *rows)]
+    pairs = [(label, "gap") for label in rows] + [(each, "gcrdp"), (rows[0], rows[1]), (each, rows[3])]
+    found = [line.split(" | ")[1] for line in told if line.startswith("| 5 |")]
+    assert sorted(found) == sorted(f"{a} - {b}" for a, b in pairs)
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -19,6 +19,7 @@ from cache.errors import MissingError, UserError
 from cache.files import digest_file, digest_of, read_about, read_json
 from cache.shards import is_whole, require_sound
 from cache.store import KINDS_VERSION, folder_of, read_ledger
+from pipeline.folder_state import folder_digest, readable_name
 from pipeline.params import leaves, read_values
 from pipeline.setting import Setting
 from stages.evaluate.params import EvaluateParams
@@ -56,6 +57,7 @@ class Stage:
 
     def run(self, setting: Setting) -> None:
         """Run the stage on the setting, whatever stands."""
+        setting.scanned.clear()
         self.before(setting)
         module = importlib.import_module(f"stages.{self.name}.run")
         module.run(self.params(setting, self.stamp(setting)))
@@ -155,14 +157,10 @@ def _file_digest(setting: Setting, path: str | None) -> str | None:
         return None
     found = setting.places.inside(path)
     if found.is_dir():
-        stats = {str(p.relative_to(found)): p.stat() for p in sorted(found.rglob("*")) if p.is_file()}
-        return digest_of([[_readable(name), stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()])
-    return digest_file(found) if found.is_file() else _readable(path)
-
-
-def _readable(name: str) -> str:
-    """A name with marks in place of bytes that are no UTF-8, which no digest takes."""
-    return name.encode(errors="backslashreplace").decode()
+        if found not in setting.scanned:  # a stamp is asked for again and again, and a folder may hold a million files
+            setting.scanned[found] = folder_digest(found)
+        return setting.scanned[found]
+    return digest_file(found) if found.is_file() else readable_name(path)
 
 
 def _keys(path: Path) -> list[str]:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cache.errors import DamagedError, MissingError, UserError
 from cache.files import read_about, write_table
-from cache.manifest import Manifest, check_manifest, read_manifest, write_manifest
+from cache.manifest import (
+    Manifest,
+    check_blocks,
+    check_manifest,
+    read_manifest,
+    repeated,
+    write_blocks,
+    write_manifest,
+)
 from tests.cache.build import small_manifest
 from tests.strategies import manifests
 
@@ -137,3 +148,44 @@ def test_a_foreign_or_edited_table_is_refused(tmp_path: Path) -> None:
         write_table(path, edited, said)
         with pytest.raises(DamagedError, match=r"m\.parquet: not a whole manifest of format 1; delete it and run 'ing"):
             read_manifest(path)
+
+
+@settings(max_examples=30, deadline=None)
+@given(manifests(), st.integers(1, 3))
+def test_a_manifest_in_blocks_is_the_manifest(
+    tmp_path_factory: pytest.TempPathFactory, manifest: Manifest, rows: int
+) -> None:
+    blocks = [cut(manifest, start, start + rows) for start in range(0, len(manifest), rows)]
+    assert check_blocks(manifest.name, lambda: blocks) == len(manifest)
+    path = tmp_path_factory.mktemp("given") / "m.parquet"
+    write_blocks(path, manifest.name, manifest.root, [*blocks, cut(manifest, 0, 0)], "made")
+    assert read_manifest(path) == manifest  # and its digest, which reading compares, is that of the whole
+    assert read_about(path)["digest"] == manifest.digest
+
+
+def cut(manifest: Manifest, start: int, end: int) -> Manifest:
+    columns = [column[start:end] for column in manifest._columns()]
+    return Manifest(manifest.name, manifest.root, *columns)  # type: ignore[arg-type]
+
+
+def test_blocks_that_end_in_an_error_leave_nothing(tmp_path: Path) -> None:
+    def blocks() -> Iterator[Manifest]:
+        yield small_manifest()
+        raise UserError("no more")
+
+    with pytest.raises(UserError, match="no more"):
+        write_blocks(tmp_path / "m.parquet", "small", "raw", blocks(), "made")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_faults_are_counted_over_all_blocks() -> None:
+    blocks = [small_manifest(texts=[["x"], [], ["y"]]), small_manifest(texts=[[" "], ["x"], ["y"]])]
+    with pytest.raises(UserError, match=r"^.*: 2 of 6 items have no text, the first is '.*'; give it one"):
+        check_blocks("small", lambda: blocks)
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abcdefg"), max_size=4), max_size=4))
+def test_repeated_words_are_those_of_a_count(blocks: list[list[str]]) -> None:
+    count = Counter(word for block in blocks for word in block)
+    assert repeated(lambda: blocks) == [word for word, times in count.items() if times > 1]

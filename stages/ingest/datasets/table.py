@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,15 @@ def _manifest(columns: Columns, section: TableSection, captions: Sequence[str], 
     images = _words(columns[section.image], section.image, where)
     ids = _words(columns[section.id], section.id, where) if section.id else images
     texts = [_lists(columns[name], None, name, where) for name in captions]
-    splits = columns[section.split] if section.split else [None] * len(ids)
+    splits = zip(columns[section.split], ids, strict=True) if section.split else ()
     return Manifest(
         name=section.name,
         root=root,
         ids=ids,
         images=images,
-        texts=[[text for column in item for text in column] for item in zip(*texts, strict=True)],
+        texts=texts[0] if len(texts) == 1 else [list(chain(*item)) for item in zip(*texts, strict=True)],
         labels=_labels(columns, section, where, len(ids)),
-        splits=[_split(value, one, where) for value, one in zip(splits, ids, strict=True)],
+        splits=[_split(value, one, where) for value, one in splits] or [None] * len(ids),
         bytes=[0] * len(ids),
         xxh3=[""] * len(ids),
     )
@@ -102,7 +103,7 @@ def _labels(columns: Columns, section: TableSection, where: str, count: int) -> 
     if not section.label:
         return [[] for _ in range(count)]
     labels = _lists(columns[section.label], section.separator, section.label, where)
-    return [list(dict.fromkeys(label)) for label in labels]
+    return [list(dict.fromkeys(label)) if len(label) > 1 else label for label in labels]
 
 
 def _words(values: Sequence[Any], column: str, where: str) -> list[str]:
@@ -120,8 +121,10 @@ def _word(value: Any, column: str, where: str) -> str:
 
 def _lists(values: Sequence[Any], separator: str | None, column: str, where: str) -> list[list[str]]:
     """Each cell as a list of words: a list as it is, text cut at the separator; empty ones are dropped."""
-    cells = [value if isinstance(value, list) else [value] for value in values]
-    words = [_words(cell, column, where) for cell in cells]
+    if any(isinstance(value, list) for value in values):
+        words = [_words(value if isinstance(value, list) else [value], column, where) for value in values]
+    else:
+        words = [[word] for word in _words(values, column, where)]
     if separator:
         words = [[part.strip() for word in item for part in word.split(separator)] for item in words]
     return [item if all(item) else [word for word in item if word] for item in words]

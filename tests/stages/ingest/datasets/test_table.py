@@ -11,6 +11,7 @@ import pytest
 from cache.errors import MissingError, ParamsError, UserError
 from cache.manifest import Manifest, read_manifest
 from stages.ingest.blocks import listed
+from stages.ingest.columns import BLOCK
 from stages.ingest.datasets import table as reader
 from stages.ingest.params import IngestParams
 from stages.ingest.run import run
@@ -207,3 +208,46 @@ def test_the_split_column_of_the_photographs_can_be_read(shared: Path, tmp_path:
     path = str(shared / "data" / "flickr8k-core20" / "pairs.csv")
     splits = load(params(tmp_path, "table", path=path, text="caption_0", split="split")).splits
     assert [splits.count(name) for name in ("train", "val", "test", None)] == [987, 270, 258, 24]
+
+
+def test_json_lines_hold_lists_and_leave_keys_out(tmp_path: Path) -> None:
+    write(
+        tmp_path / "pairs.jsonl",
+        '{"id": 7, "image": "a.jpg", "text": ["x", " ", "y"], "label": "sky; sea", "part": "test"}\n'
+        '{"image": "b.jpg", "id": "8", "text": "z", "label": ["sea", "sea"]}\n',
+    )
+    manifest = load(params(tmp_path, "table", path="pairs.jsonl", separator=";", split="part"))
+    assert (manifest.ids, manifest.images) == (["7", "8"], ["a.jpg", "b.jpg"])
+    assert manifest.texts == [["x", "y"], ["z"]]
+    assert manifest.labels == [["sky", "sea"], ["sea"]]
+    assert manifest.splits == ["test", None]
+
+
+def test_a_number_with_a_fraction_is_no_word(tmp_path: Path) -> None:
+    write(tmp_path / "pairs.jsonl", '{"id": 7.5, "image": "a.jpg", "text": "x", "label": "cat"}\n')
+    with pytest.raises(
+        ParamsError, match=r"^pairs.jsonl: column 'id' holds float; it must hold text or whole numbers$"
+    ):
+        load(params(tmp_path, "table", path="pairs.jsonl"))
+
+
+@pytest.mark.parametrize("bad", ["in the last block", "twice, far apart"])
+def test_every_row_is_checked_before_a_picture_is_read(tmp_path: Path, bad: str) -> None:
+    rows = [[f"{number}", "nowhere.jpg", "x", "cat"] for number in range(2 * BLOCK + 3)]
+    if bad == "in the last block":
+        rows[-1][2] = ""
+        told = f"mine: 1 of {len(rows)} items have no text, the first is '{len(rows) - 1}'; give it one or leave it out"
+    else:
+        rows[-1][0] = "5"
+        told = "mine: 1 ids stand more than once, the first is '5'; make them unique"
+    write_csv(tmp_path / "mine" / "pairs.csv", rows)
+    with pytest.raises(UserError) as error:
+        run(params(tmp_path, "table", path="mine/pairs.csv"))
+    assert str(error.value) == told
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_picture_of_two_rows_far_apart_is_no_id(tmp_path: Path) -> None:
+    rows = [[f"{number}.jpg", "x"] for number in range(BLOCK + 1)] + [["7.jpg", "y"]]
+    with pytest.raises(UserError, match=r"^mine/pairs.csv: 1 pictures stand in several rows, the first is '7.jpg'; "):
+        load_rows(tmp_path, rows, ["image", "text"], id=None, label=None)

@@ -44,7 +44,7 @@ class Manifest:
     `name` is the dataset's, or the table's; `root` the folder of the pictures, relative to home where it can be;
     `images` are relative to `root`; `texts` are all captions, `labels` all classes of an item (none of any, in a
     dataset without classes); `splits` are train, val, test or None; `bytes` and `xxh3` (32 hex digits) are those of
-    the picture's file.
+    the picture's file. Imported features have no pictures: `images` are empty, and both are those of the image vector.
     """
 
     name: str

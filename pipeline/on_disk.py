@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.console import WIDE
 from pipeline.setting import Setting
+from stages.imported.params import DATASET as FEATURES
 from stages.ingest.archives import SUFFIXES
 from stages.ingest.datasets import DATASETS, find
 from stages.ingest.datasets.coop_sets import COOP_SETS, PREFIX
@@ -90,8 +91,9 @@ def about(row: dict[str, Any]) -> Iterator[str]:
     if row["address"]:
         yield f"       {row['address']}"
     yield from _wrapped("as", f"{row['folder']}/ with {row['layout']}" if row["address"] else row["layout"])
-    yield from _wrapped("run", f"python -m pipeline ingest --dataset {row['name']}")
-    yield from _wrapped("", f"python -m pipeline extract --dataset {row['name']}")
+    commands = [f"{stage} --dataset {row['name']}" for stage in ("ingest", "extract")]
+    for number, command in enumerate(["import-features PATH"] if row["name"] == FEATURES else commands):
+        yield from _wrapped("" if number else "run", f"python -m pipeline {command}")
 
 
 def _wrapped(word: str, text: str, indent: int = 7) -> list[str]:

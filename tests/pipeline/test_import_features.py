@@ -127,6 +127,8 @@ def test_every_other_command_works_on_imported_features(tmp_path: Path) -> None:
     scored = pipeline(folder, "train", *flags, "--method", "cca,cmm", "--shots", "0", "--seeds", "1", "--json")
     assert scored.stderr.splitlines()[-1].startswith("cmm at 0 shots, seed 0: class 'b': its name has no vector to ")
     assert {row["method"] for row in json.loads(scored.stdout)} == {"chance", "cca"}
+    told = pipeline(folder, "datasets", "features").stdout.splitlines()
+    assert told[-1].split() == ["run", "python", "-m", "pipeline", "import-features", "PATH"]
     write_npz(folder, given(1))
     again = pipeline(folder, "train", *flags, "--method", "cca", "--shots", "0", "--seeds", "1")
     assert again.stderr.startswith("mine: image vectors 5 wide")  # the source changed: ingested anew

@@ -17,7 +17,7 @@ from cache.features import Modality as Modality  # given on: stage two knows ite
 from cache.manifest import Manifest, read_manifest
 from cache.mixtures import MixtureRows, read_mixture
 from cache.store import Ledger, folder_of, read_ledger
-from stages.tokens import Responsibilities, Tokens, open_tokens
+from stages.tokens import Responsibilities, Tokens, open_tokens, read_tokens
 
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
 KINDS: tuple[RowKind, ...] = (*MODALITIES, "name")
@@ -266,6 +266,18 @@ def _responsibilities(rows: MixtureRows) -> Responsibilities:
 def _keys(features: Ledger, mixtures: Path | None) -> dict[str, str]:
     keys: dict[str, str] = {kind: features.find(rows=kind).key for kind in KINDS}
     return keys if mixtures is None else {**keys, "mixtures": read_ledger(mixtures).keys[0].key}
+
+
+def has_joint_tokens(items: Items, modality: Modality) -> bool:
+    """Whether tokens are at hand that lie where the pooled vectors do.
+
+    Widths may agree by chance, so what the cache says of its tokens counts as well."""
+    source = (items.tokens or {}).get(modality)
+    if source is None or source.pooled is not None:
+        return False
+    if items.aligned and source.cache.about["content"].get("tokens") == "raw":
+        return False
+    return not len(source) or read_tokens(source, np.array([0]))[0].shape[2] == items.pooled[modality].shape[1]
 
 
 def require_sound(store: Path, items: Items) -> None:

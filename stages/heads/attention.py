@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from cache.errors import UsageError
 from stages.heads.head import Affine
-from stages.items import MODALITIES, Array, Items, Modality, unit
+from stages.items import MODALITIES, Array, Items, Modality, has_joint_tokens, unit
 from stages.retrieval import blocks
 from stages.tokens import Tokens, check_tokens, read_tokens
 
@@ -72,18 +72,10 @@ def cosines(source: Tokens, align: Affine | None, whiten: Affine, asked: Array, 
 def tokens_of(items: Items) -> Mapping[Modality, Tokens]:
     """The tokens of both modalities. UsageError where they are not in the space of the pooled vectors: where none are
     kept, or those of an aligned encoder before its projection. UserError names an item without any token."""
-    if items.tokens is None or not all(_joint(items, m, items.tokens[m]) for m in MODALITIES):
+    if items.tokens is None or not all(has_joint_tokens(items, m) for m in MODALITIES):
         raise UsageError(
             "train.scm.attention needs tokens in the space of the pooled vectors; set extract.tokens to joint and run"
             " 'extract' again, or train.scm.attention to false"
         )
     check_tokens([items.tokens[m] for m in MODALITIES], items.ids, 1)
     return items.tokens
-
-
-def _joint(items: Items, modality: Modality, source: Tokens) -> bool:
-    """Widths may agree by chance, so what the cache says of its tokens counts as well."""
-    if source.pooled is not None or (items.aligned and source.cache.about["content"]["tokens"] == "raw"):
-        return False
-    tokens, _ = read_tokens(source, np.array([0]))
-    return bool(tokens.shape[2] == items.pooled[modality].shape[1])

@@ -12,7 +12,7 @@ import numpy as np
 
 from cache.errors import UsageError
 from stages.heads.head import Affine
-from stages.items import MODALITIES, Array, Items, Modality, Rows, unit
+from stages.items import MODALITIES, Array, Items, Modality, Rows, has_joint_tokens, unit
 from stages.retrieval import blocks
 from stages.tokens import read_tokens
 
@@ -30,19 +30,11 @@ class Parted(NamedTuple):
 def require_tokens(items: Items) -> None:
     """UsageError where tokens are not at hand in the space of the pooled vectors, or nobody said whose they are."""
     known = items.tokens is not None and items.responsibilities is not None
-    if not (known and all(_in_space(items, m) and _owned(items, m) for m in MODALITIES)):
+    if not (known and all(has_joint_tokens(items, m) and _owned(items, m) for m in MODALITIES)):
         raise UsageError(
             "train.gcrdp.space is head over tokens, which needs tokens in the space of the pooled vectors; set"
             " extract.tokens to joint and run 'extract' and 'mixture' again, or space to cached"
         )
-
-
-def _in_space(items: Items, modality: Modality) -> bool:
-    """Widths may agree by chance, so what the cache says of its tokens counts as well."""
-    source = (items.tokens or {})[modality]
-    if source.pooled is not None or (items.aligned and source.cache.about["content"].get("tokens") == "raw"):
-        return False
-    return not len(source) or read_tokens(source, np.array([0]))[0].shape[2] == items.pooled[modality].shape[1]
 
 
 def _owned(items: Items, modality: Modality) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cache.errors import BusyError, DamagedError, UserError
+from cache.errors import BusyError, UserError
 from cache.files import read_json, write_json
 from stages.ingest.members import Member, confined_name, members_of, whole_archive
 from stages.ingest.places import readable, standing
@@ -128,7 +128,7 @@ def _fill(name: str, archive: Path, place: Path) -> None:
         if member.kind in {"hard", "soft"}:
             links.append(member)
         else:
-            _write(name, archive, member, place / confined_name(name, archive, member.path))
+            _write(member, place / confined_name(name, archive, member.path))
     for member in sorted(links, key=lambda member: member.kind):
         _link(name, archive, member, place)
 
@@ -152,16 +152,11 @@ def _refuse_bomb(name: str, archive: Path, taken: int, allowance: tuple[int, int
         )
 
 
-def _write(name: str, archive: Path, member: Member, target: Path) -> None:
+def _write(member: Member, target: Path) -> None:
     (target if member.kind == "folder" else target.parent).mkdir(parents=True, exist_ok=True)
-    if member.kind == "folder":
-        return
-    written = 0
-    with target.open("wb") as file, member.open() as source:
-        while block := source.read(CHUNK):
-            written += file.write(block)
-    if written != member.size:
-        raise DamagedError(f"{name}: {archive.name} is cut short at '{member.path[:100]}'; get it again")
+    if member.kind == "file":
+        with target.open("wb") as file, member.open() as source:
+            shutil.copyfileobj(source, file, CHUNK)
 
 
 def _link(name: str, archive: Path, member: Member, place: Path) -> None:

@@ -70,7 +70,7 @@ def write_sheet(target: Path, folder: Path, manifest: Manifest, home: Path) -> i
     places = [i for i, name in enumerate(manifest.ids) if name in known]
     chosen = spread(places)
     rows = image_rows(manifest)
-    thumbnails = [_thumbnail(manifest, home, rows[place], place, failed) for place in chosen]
+    thumbnails = [thumbnail(manifest, home, rows[place], place, failed) for place in chosen]
     sheet = draw(thumbnails, *_heading(cache, manifest, len(chosen), len(places), len(failed)))
     write_through(target, lambda part: sheet.save(part, "PNG", optimize=True))
     return len(chosen)
@@ -88,7 +88,10 @@ def _heading(cache: FeatureCache, manifest: Manifest, drawn: int, there: int, fa
     return f"{manifest.name} · {cache.about['encoder']}", about
 
 
-def _thumbnail(manifest: Manifest, home: Path, row: Row, place: int, failed: dict[str, str]) -> Thumbnail:
+def thumbnail(
+    manifest: Manifest, home: Path, row: Row, place: int, failed: dict[str, str], side: int = SIDE
+) -> Thumbnail:
+    """What of an item, the row of the manifest at a place, stands on a sheet; failed: why some ids have no picture."""
     name = told(manifest.ids[place], f"row {place + 1}")
     labels = ", ".join(told(label, f"class {_number(manifest, label)}") for label in manifest.labels[place])
     if row.id in failed:
@@ -99,7 +102,7 @@ def _thumbnail(manifest: Manifest, home: Path, row: Row, place: int, failed: dic
         return Thumbnail(name, labels, None, "not there any more")
     if found.image is None:
         return Thumbnail(name, labels, None, found.failure.error if found.failure else "")
-    return Thumbnail(name, labels, ImageOps.contain(found.image, (SIDE, SIDE), Image.Resampling.LANCZOS), "")
+    return Thumbnail(name, labels, ImageOps.contain(found.image, (side, side), Image.Resampling.LANCZOS), "")
 
 
 def _number(manifest: Manifest, label: str) -> int:

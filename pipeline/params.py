@@ -16,6 +16,7 @@ from stages.extract.params import ExtractSection
 from stages.ingest.datasets.coop_sets import as_file_name
 from stages.ingest.params import IngestSection
 from stages.mixture.params import MixtureSection
+from stages.search.params import SearchSection
 from stages.section import Section
 from stages.split.params import SplitSection
 from stages.train.params import TrainSection
@@ -34,6 +35,7 @@ class Params(Section):
     mixture: MixtureSection
     train: TrainSection
     evaluate: EvaluateSection
+    search: SearchSection
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

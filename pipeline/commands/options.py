@@ -152,9 +152,11 @@ def _know_names(dataset: str, encoder: str, methods: list[str]) -> None:
 
 
 def takes_setting(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command, whose first argument is the setting, the shared flags in place of it."""
-    shared = inspect.signature(gather, eval_str=True).parameters
+    """Give a command, whose first argument is the setting, the shared flags in place of it; a flag of its own that is
+    called as a shared one stands for that."""
     own = [p for n, p in inspect.signature(command, eval_str=True).parameters.items() if n != "setting"]
+    named = {p.name for p in own}
+    shared = {n: p for n, p in inspect.signature(gather, eval_str=True).parameters.items() if n not in named}
 
     @functools.wraps(command)
     def run(**given: Any) -> None:

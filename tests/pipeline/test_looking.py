@@ -283,7 +283,7 @@ def test_what_the_font_lacks_is_no_empty_box() -> None:
 def test_pictures_and_classes_whose_names_the_font_lacks_are_told_apart(tmp_path: Path) -> None:
     manifest = small_manifest(ids=["猫", "犬.png", "c"], labels=[["猫"], ["कुत्ता", "dog"], ["dog"]])
     found = [
-        contact_sheet._thumbnail(manifest, tmp_path, image_rows(manifest)[i], i, {"猫": "ValueError"}) for i in range(3)
+        contact_sheet.thumbnail(manifest, tmp_path, image_rows(manifest)[i], i, {"猫": "ValueError"}) for i in range(3)
     ]
     assert [(one.id, one.labels) for one in found] == [
         ("row 1", "class 3"),

@@ -44,6 +44,7 @@ def test_every_key_is_tracked_by_a_stage_of_dvc() -> None:
         *(f"extract.{key}" for key in ("batch", "rows_per_shard", "workers", "backend", "allow_pickle")),
         *(f"train.{key}" for key in ("workers", "backend")),
         "verify_on_read",
+        *(f"search.{key}" for key in ("method", "shots", "top", "gallery")),  # read by a command alone
     }
     assert {
         key for key in model_leaves() - free if not any(key == t or key.startswith(t + ".") for t in tracked)

@@ -1,0 +1,106 @@
+"""An answer as people see it: a table's rows, a sheet of pictures, one page without outside assets."""
+
+from __future__ import annotations
+
+import base64
+import io
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from PIL import Image, ImageOps
+
+from cache.errors import UsageError
+from cache.files import write_bytes, write_through
+from pipeline import contact_sheet
+from pipeline.contact_sheet import Thumbnail, draw, thumbnail
+from pipeline.searching import Answer, Hit, Searcher
+from stages.extract.plan import image_rows
+from stages.report.page import CREDITS
+
+LIKELY = 5  # classes that are told of a query
+SIDE = 320  # pixels of a picture on the page
+QUALITY = 82  # of its JPEG
+DOCTYPE = b"<!doctype html>"
+
+
+def table_rows(answer: Answer) -> list[dict[str, Any]]:
+    """The hits with scores as people read them."""
+    return [{**hit.row(), "score": f"{hit.score:.3f}"} for hit in answer.hits]
+
+
+def likely(answer: Answer) -> str:
+    """The likeliest classes of the query on one line; empty where the head judges none."""
+    told = ", ".join(f"{name} {value:.0%}" for name, value in answer.classes[:LIKELY])
+    return f"the query looks like: {told}" if told else ""
+
+
+def require_page(target: Path) -> None:
+    """UsageError unless a page can be put there: a new name that ends in .html, or one that holds a page."""
+    if target.is_dir():
+        raise UsageError(f"{target}: is a folder; name a file in it, as in {target / 'found.html'}")
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{target}: the page is HTML; give it a name that ends in .html")
+    if target.exists() and not _is_page(target):
+        raise UsageError(f"{target}: is there and is no page; give the page another name")
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(DOCTYPE)).lower() == DOCTYPE
+
+
+def write_sheet(target: Path, searcher: Searcher, answer: Answer) -> None:
+    """The pictures of the hits on one PNG, best first, with rank, id, score and label below each."""
+    shown = [_ranked(hit, _thumbnail(searcher, hit, contact_sheet.SIDE)) for hit in answer.hits]
+    sheet = draw(shown, answer.query, _about(searcher))
+    write_through(target, lambda part: sheet.save(part, "PNG", optimize=True))
+
+
+def _ranked(hit: Hit, found: Thumbnail) -> Thumbnail:
+    below = f"{hit.score:.3f} · {found.labels}" if found.labels else f"{hit.score:.3f}"
+    return Thumbnail(f"{hit.rank}. {found.id}", below, found.picture, found.problem)
+
+
+def _thumbnail(searcher: Searcher, hit: Hit, side: int) -> Thumbnail:
+    manifest, home = searcher.trained.manifest, searcher.trained.setting.places.home
+    return thumbnail(manifest, home, image_rows(manifest)[hit.place], hit.place, {}, side)
+
+
+def _about(searcher: Searcher) -> str:
+    """What was searched, and with what."""
+    trained = searcher.trained
+    return f"{len(searcher.rows):,} items of {trained.manifest.name} · {trained.items.encoder} · {trained.source}"
+
+
+def write_page(target: Path, searcher: Searcher, answer: Answer, asked: Image.Image | None) -> None:
+    """The answer as one HTML file, pictures small and inside it; asked: the picture that was the query."""
+    write_bytes(target, render(searcher, answer, asked).encode())
+
+
+def render(searcher: Searcher, answer: Answer, asked: Image.Image | None) -> str:
+    """The page; every text in it is escaped."""
+    template = resources.files("pipeline").joinpath("answer.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(
+        query=answer.query,
+        asked=None if asked is None else embedded(asked),
+        about=_about(searcher),
+        classes=answer.classes[:LIKELY],
+        hits=[{**hit.row(), **_picture(searcher, hit)} for hit in answer.hits],
+        credit=CREDITS.get(searcher.trained.manifest.name, ""),
+    )
+
+
+def _picture(searcher: Searcher, hit: Hit) -> dict[str, str]:
+    found = _thumbnail(searcher, hit, SIDE)
+    return {"picture": embedded(found.picture) if found.picture else "", "problem": found.problem}
+
+
+def embedded(picture: Image.Image) -> str:
+    """A picture as the address of its own bytes, no side longer than SIDE."""
+    small = ImageOps.contain(picture, (SIDE, SIDE), Image.Resampling.LANCZOS) if max(picture.size) > SIDE else picture
+    data = io.BytesIO()
+    small.convert("RGB").save(data, "JPEG", quality=QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

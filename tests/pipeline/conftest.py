@@ -1,0 +1,23 @@
+"""What several tests of the prompt share."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from proof.checkout import ROOT, pipeline, set_params
+
+
+@pytest.fixture(scope="session")
+def small_openmoji(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded default at 20 pictures a class, extracted: 620 pairs of 31 classes."""
+    here = tmp_path_factory.mktemp("openmoji") / "here"
+    here.mkdir()
+    shutil.copy(ROOT / "params.yaml", here)
+    small = {"ingest__max_per_class": 20, "train__selection__draws": 1, "train__align__dims": 64}
+    set_params(here, **small, split__shots=[0, 5], split__seeds=1, train__methods=["scm"], evaluate__draws=100)
+    done = pipeline(here, "extract", OMP_NUM_THREADS="2")
+    assert done.returncode == 0, done.stderr
+    return here

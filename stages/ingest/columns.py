@@ -18,7 +18,6 @@ DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON_LINES = {".jsonl", ".ndjson"}
 PARQUET = {".parquet", ".pq"}
 BLOCK = 8192  # rows in memory at a time
-MARK = b"\xef\xbb\xbf"  # a byte order mark of UTF-8
 
 Columns = dict[str, list[Any]]
 
@@ -35,7 +34,7 @@ def column_names(path: Path, where: str) -> list[str]:
         return _header(path, DELIMITERS[suffix], where)
     if suffix in JSON_LINES:
         _check_text(path, where)
-        return list(dict.fromkeys(key for _, row in _objects(path, where) for key in row))
+        return list(dict.fromkeys(key for row in _objects(path, where) for key in row))
     if suffix in PARQUET:
         with _parquet(path, where) as file:
             return list(file.schema_arrow.names)
@@ -130,13 +129,12 @@ def _delimited_blocks(path: Path, delimiter: str, where: str, names: Sequence[st
 # --- JSON lines -------------------------------------------------------------------------------------------------------
 
 
-def _objects(path: Path, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects, one a line, with the lines' numbers; blank lines do not count."""
+def _objects(path: Path, where: str) -> Iterator[dict[str, Any]]:
+    """The objects, one a line; blank lines do not count, nor does a byte order mark."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            text = line.removeprefix(MARK) if number == 1 else line
-            if text.strip():
-                yield number, _object(text, f"{where}: line {number}")
+            if line.strip():
+                yield _object(line, f"{where}: line {number}")
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
@@ -158,7 +156,7 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
 def _json_blocks(path: Path, where: str, names: Sequence[str]) -> Iterator[Columns]:
     objects = _objects(path, where)
     while block := list(islice(objects, BLOCK)):
-        yield {name: [row.get(name) for _, row in block] for name in names}
+        yield {name: [row.get(name) for row in block] for name in names}
 
 
 # --- Parquet ----------------------------------------------------------------------------------------------------------

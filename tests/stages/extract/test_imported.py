@@ -185,6 +185,22 @@ def test_class_names_and_raw_vectors_arrive(tmp_path: Path) -> None:
     np.testing.assert_array_equal(caches["text"].pooled_raw(), g.text)
 
 
+def test_raw_vectors_count_in_the_key_and_in_what_ingest_saw(tmp_path: Path) -> None:
+    g = given()
+    own = {**arrays(g), "text": g.image + 1, "image_raw": g.image[:, :2].copy(), "text_raw": g.text.copy()}
+    np.savez(tmp_path / "x.npz", **own)
+    params = extracted(tmp_path, tmp_path / "x.npz", {"aligned": True})
+    before = keys_of(params)
+    own["text_raw"][-1, -1] += 1
+    np.savez(tmp_path / "x.npz", **own)
+    run(params)
+    assert [a == b for a, b in zip(before, keys_of(params), strict=True)] == [True, False, True]
+    own["image_raw"][-1, -1] += 1
+    np.savez(tmp_path / "x.npz", **own)
+    with pytest.raises(UserError, match="changed since 'ingest' saw it"):
+        run(params)
+
+
 def changed(g: Given, what: str) -> Given:
     values = {"id": {"ids": ["other", *g.ids[1:]]}, "image": {"image": g.image + 1}, "rows": {"image": g.image[::-1]}}
     return replace(g, **values[what])

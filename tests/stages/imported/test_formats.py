@@ -12,7 +12,7 @@ from scipy import io
 
 from cache.errors import MissingError, ParamsError, UsageError, UserError
 from stages.imported.bundle import Bundle, check_bundle, open_bundle
-from tests.stages.imported.written import WRITERS, arrays, given, section, write_clip_retrieval, write_npz
+from tests.stages.imported.written import SHIPPED, WRITERS, arrays, given, section, write_clip_retrieval, write_npz
 
 
 def opened(path: Path, **changes: Any) -> Bundle:
@@ -302,3 +302,66 @@ def test_objects_in_hdf5_are_refused(tmp_path: Path) -> None:
         file.create_dataset("image", (12,), h5py.vlen_dtype(np.float32))
         file["text"], file["id"] = given().text, np.arange(12)
     assert message_of(tmp_path / "x.h5", tmp_path).startswith("x.h5: 'image' holds objects; store numbers, ragged ones")
+
+
+def write_published(folder: Path) -> Path:
+    """The layout of the file of 2010: two parts of each modality, and the lists beside it."""
+    g = given()
+    parts = {"I_tr": g.image[:8], "T_tr": g.text[:8], "I_te": g.image[8:], "T_te": g.text[8:]}
+    io.savemat(folder / "published.mat", parts)
+    lines = [f"text{i}\timage{i}\t{i % 3 + 1}" for i in range(12)]
+    (folder / "trainset_txt_img_cat.list").write_text("\n".join(lines[:8]) + "\n")
+    (folder / "testset_txt_img_cat.list").write_text("\n".join(lines[8:]) + "\n\n")
+    (folder / "categories.list").write_text("art\nbiology\nwarfare\n")
+    return folder / "published.mat"
+
+
+SHIPPED_MAT = {"mat": SHIPPED["mat"], "split": None}
+
+
+def test_a_mat_file_is_joined_and_listed_as_it_was_published(tmp_path: Path) -> None:
+    bundle = opened(write_published(tmp_path), **SHIPPED_MAT)
+    assert bundle.rows.ids == [f"text{i}" for i in range(12)]
+    assert bundle.rows.labels == [[["art", "biology", "warfare"][i % 3]] for i in range(12)]
+    assert bundle.rows.splits == ["train"] * 8 + ["test"] * 4
+    np.testing.assert_array_equal(bundle.vectors["image"].block(slice(0, 12), False).pooled, given().image)
+    np.testing.assert_array_equal(bundle.vectors["text"].block(slice(0, 12), False).pooled, given().text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (
+            "testset_txt_img_cat.list",
+            "a b 1\n",
+            "4 rows of features and 1 lines in testset_txt_img_cat.list; they belong",
+        ),
+        (
+            "testset_txt_img_cat.list",
+            "a b 1\n" * 3 + "a b 4",
+            "testset_txt_img_cat.list line 4 is 'a b 4'; it must be an ",
+        ),
+        (
+            "testset_txt_img_cat.list",
+            "a b 1\n" * 3 + "1",
+            "testset_txt_img_cat.list line 4 is '1'; it must be an id and, ",
+        ),
+        ("categories.list", None, "categories.list beside it cannot be read (No such file or directory); put it there"),
+    ],
+)
+def test_lists_that_do_not_fit_are_one_line(name: str, text: str | None, said: str, tmp_path: Path) -> None:
+    path = write_published(tmp_path)
+    (tmp_path / name).unlink()
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    assert message_of(path, tmp_path, **SHIPPED_MAT).startswith(f"published.mat: {said}")
+
+
+def test_a_part_without_a_list_is_one_line(tmp_path: Path) -> None:
+    mat = {**SHIPPED["mat"], "lists": ["trainset_txt_img_cat.list"]}
+    assert message_of(write_published(tmp_path), tmp_path, ParamsError, mat=mat) == (
+        "published.mat: 1 lists in ingest.features.mat.lists for 2 parts; name one a part"
+    )
+    assert "ingest.features.mat.text is empty; name what holds the text vectors: I_te, I_tr, T_te, T_tr" in message_of(
+        tmp_path / "published.mat", tmp_path, ParamsError, mat={**SHIPPED["mat"], "text": []}
+    )

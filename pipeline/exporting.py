@@ -138,7 +138,7 @@ def write_card(target: Path, trained: Trained, method: str, shots: int) -> None:
         values=sorted((trained.head.about.get("params") or {}).items()),
         keys=_keys(trained, method, shots),
     )
-    write_bytes(target, told.encode())
+    write_bytes(target, (told + "\n").encode())
 
 
 def _metrics(trained: Trained) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from cache.shards import require_whole
 from cache.store import Ledger, LedgerKey, folder_of, read_ledger
 from pipeline.setting import Setting
 from pipeline.wiring import locate, require
+from stages.heads import linear
 from stages.heads.files import load_head, save_head
 from stages.heads.head import Head
 from stages.items import Items, load_items
@@ -43,13 +44,16 @@ class Trained:
 
 
 def trained_for(setting: Setting, method: str, shots: int) -> Trained | None:
-    """The head of a method at some shots, seed 0, first class split, under the present parameters.
+    """The head of a method at some shots, seed 0, first class split, under the present parameters; for pairs without
+    labels one that fits on nothing.
 
     Where `train` was not run for it, it is trained now; None where that failed, which was told of then. MissingError
     names the costly thing that is not there."""
     features = read_ledger(require(setting, "extract"))
     if find_method(method).needs_aligned and not features.about["aligned"]:
         raise UsageError(refusal(method, setting.label))
+    if not read_manifest(require(setting, "ingest")).classes:
+        return _with_items(setting, _untrained(setting, method, features), f"{method}, nothing trained", features)
     own, ledger = _ledger_of(setting, method, shots)
     key = key_of(ledger, method, shots)
     if key is None:
@@ -57,6 +61,19 @@ def trained_for(setting: Setting, method: str, shots: int) -> Trained | None:
     folder = folder_of(own.places.store, "heads", key.key)
     require_whole(folder, REMEDY)
     return _with_items(own, load_head(folder / HEAD), f"{method}, {shots} shots, seed 0", features)
+
+
+def _untrained(setting: Setting, method: str, features: Ledger) -> Head:
+    """The head of a method that fits on nothing, for pairs without labels; UsageError for one that needs some."""
+    if find_method(method).needs_episode:
+        clip = "pass --method clip" if features.about["aligned"] else "use an aligned encoder and --method clip"
+        raise UsageError(f"{setting.params.dataset}: no pair has a label, and {method} learns from labels; {clip}")
+    reads = find_method(method).reads(False)
+    about = {
+        **{"kind": linear.KIND, "method": method, "encoder": setting.label, "aligned": True, "retrieve": "pooled"},
+        "features": {kind: features.find(rows=kind).key for kind in reads},
+    }
+    return linear.LinearHead(about, {}, {})
 
 
 def trained_as(setting: Setting, path: Path) -> Trained:

@@ -34,7 +34,7 @@ def test_nothing_imports_upwards(path: Path) -> None:
     assert not above
 
 
-@pytest.mark.parametrize("stage", (*STAGES, "search"))
+@pytest.mark.parametrize("stage", [*STAGES, "search"])
 def test_no_stage_imports_another(stage: str) -> None:
     others = {f"stages.{name}" for name in (*STAGES, "search") if name != stage}
     found = {

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.commands.search import spread
-from proof.checkout import make_extracted, pipeline
+from proof.checkout import make_extracted, make_folder, pipeline, set_params
 from tests.pipeline.prompt import typed
 
 PICTURES = "data/raw/openmoji/images"
@@ -223,3 +223,37 @@ def test_an_items_own_picture_finds_what_its_cached_features_find(tiny: Path, ho
     assert [hit.rank for hit in answer.hits] == [1, 2, 3, 4, 5]
     text = searcher.ask("a dot", searcher.of_texts(["a dot number 3 in colour"]), "text", 5)
     assert len(text.hits) == 5
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pictures with texts and no classes, extracted once by two separate towers and once by heads that align
+    them (drawn at random: nothing here asks how well)."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from stages.extract.encoders.lite0_minilm import HEADS
+
+    here = make_folder(tmp_path_factory.mktemp("unlabelled") / "here")
+    rng = np.random.default_rng(0)
+    drawn = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in HEADS.items()}
+    save_file(drawn, here / "heads.safetensors")
+    lines = ["image,text", *(f"{name}0.png,a {name}" for name in ("circle", "cross", "dot"))]
+    (here / "data/raw/tiny/pairs.csv").write_text("\n".join(lines) + "\n")
+    set_params(here, ingest__table__id=None, ingest__table__label=None)
+    for more in ((), ("--heads", "heads.safetensors")):
+        done = typed(here, "extract", *more)
+        assert done.returncode == 0, done.stderr
+    return here
+
+
+def test_pairs_without_labels_are_searched_by_what_needs_none(unlabelled: Path) -> None:
+    aligned = ("--heads", "heads.safetensors")
+    refused = typed(unlabelled, "search", "a dot", *aligned)
+    assert refused.stderr == "table: no pair has a label, and scm learns from labels; pass --method clip\n"
+    apart = typed(unlabelled, "search", "a dot")
+    assert apart.stderr.endswith("use an aligned encoder and --method clip\n")
+    assert (refused.returncode, apart.returncode) == (2, 2)
+    found = hits(unlabelled, "a dot", *aligned, "--method", "clip")
+    assert sorted(hit["text"] for hit in found) == ["a circle", "a cross", "a dot"]
+    assert {hit["label"] for hit in found} == {""}

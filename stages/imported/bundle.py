@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import numpy as np
 
 from cache.errors import MissingError, ParamsError, UserError
 from cache.features import RowKind
+from stages.columns import read_columns
 from stages.imported.arrays import Ragged, Source, evened, joined, ragged
 from stages.imported.formats import open_source
 from stages.imported.params import FeaturesSection
 from stages.imported.places import is_mat
 from stages.imported.rows import Rows, read_lists, read_rows, with_split_lists
-from stages.imported.tables import open_table
 from stages.imported.vectors import Vectors, require_usable
 
 RAW, TOKENS, CLASSES = "_raw", "_tokens", "_classes"  # what further arrays of a kind are called behind its name
@@ -135,10 +136,16 @@ def _rows(source: Source, section: FeaturesSection, path: Path, home: Path, part
     """Who the rows are: by the table beside them, by a .mat file's lists, or by columns of the source itself."""
     if section.table is not None:
         table = home / Path(section.table).expanduser()
-        return read_rows(open_table(table, _shown(table, home)), section)
+        return read_rows(_table(table, _shown(table, home)), section)
     if is_mat(path) and section.mat.lists:
         return read_lists(path.parent, source.where, section.mat, [len(source.read(name)) for name in parts])
     return read_rows(source, section)
+
+
+def _table(path: Path, where: str) -> Source:
+    if not path.is_file():
+        raise MissingError(f"{where}: missing; set ingest.features.table to the table of the rows, or to null")
+    return Source(where, {name: partial(list, column) for name, column in read_columns(path, where).items()})
 
 
 def _require_one_length(where: str, image: Vectors, text: Vectors, rows: Rows) -> None:

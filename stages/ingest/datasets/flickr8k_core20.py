@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cache.errors import UserError
 from cache.manifest import Manifest
-from stages.ingest.columns import read_columns
+from stages.columns import read_columns
 from stages.ingest.datasets import find
 from stages.ingest.pairs import Pair, unmeasured
 from stages.ingest.params import IngestParams

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cache.errors import UserError, nearest
 from cache.manifest import Manifest
-from stages.ingest.columns import read_columns
+from stages.columns import read_columns
 from stages.ingest.pairs import Pair, unmeasured
 from stages.ingest.params import IngestParams
 from stages.ingest.places import from_home, whole_folder

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from cache.errors import UserError, nearest
 from cache.manifest import Manifest
-from stages.ingest.columns import Columns, read_columns
+from stages.columns import Columns, read_columns
 from stages.ingest.pairs import Pair, unmeasured
 from stages.ingest.params import IngestParams
 from stages.ingest.places import from_home, whole_folder

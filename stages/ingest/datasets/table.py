@@ -10,9 +10,9 @@ from typing import Any
 
 from cache.errors import MissingError, ParamsError, UserError
 from cache.manifest import Manifest, repeated
+from stages.columns import Columns, column_names, read_blocks
 from stages.ingest.blocks import Listed
 from stages.ingest.class_folders import load_folders
-from stages.ingest.columns import Columns, column_names, read_blocks
 from stages.ingest.params import IngestParams, TableSection
 from stages.ingest.places import from_home
 

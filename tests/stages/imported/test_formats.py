@@ -109,7 +109,7 @@ def test_a_table_beside_says_who_the_rows_are(tmp_path: Path) -> None:
     )
     (tmp_path / "rows.csv").write_text("id,label\n1,2,3\n")
     assert message_of(tmp_path / "bare.npz", tmp_path, table="rows.csv") == (
-        "rows.csv: row 2 has another number of fields than the first; mend it"
+        "rows.csv: line 2 has 3 fields, the first line 2; put fields that hold the delimiter in quotes"
     )
     assert message_of(tmp_path / "bare.npz", tmp_path, MissingError, table="no.csv") == (
         "no.csv: missing; set ingest.features.table to the table of the rows, or to null"

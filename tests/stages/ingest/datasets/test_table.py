@@ -10,8 +10,8 @@ import pytest
 
 from cache.errors import MissingError, ParamsError, UserError
 from cache.manifest import Manifest, read_manifest
+from stages.columns import BLOCK
 from stages.ingest.blocks import listed
-from stages.ingest.columns import BLOCK
 from stages.ingest.datasets import table as reader
 from stages.ingest.params import IngestParams
 from stages.ingest.run import run

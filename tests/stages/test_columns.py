@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.errors import UserError
-from stages.ingest.columns import BLOCK, Columns, column_names, read_blocks, read_columns
+from stages.columns import BLOCK, Columns, column_names, read_blocks, read_columns
 from tests.stages.ingest.given import write
 
 CELL = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)

@@ -84,7 +84,7 @@ def render(searcher: Searcher, answer: Answer, asked: Image.Image | None) -> str
     template = resources.files("pipeline").joinpath("answer.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(template).render(
-        query=answer.query,
+        query=answer.query if asked is None else Path(answer.query).name,
         asked=None if asked is None else embedded(asked),
         about=_about(searcher),
         classes=answer.classes[:LIKELY],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,11 +51,22 @@ def choose_all(params: TrainParams, rows: Sequence[Row], world: World, features:
         for episode in reversed(list(world.episodes.values()))  # so that the first seed stands for all
     }
     tasks = {place: _task(params, index, features, *asked[place]) for index, place in enumerate(sorted(asked))}
-    failures = work_off(params, world, list(tasks.values()), WORK)
+    failures = _work_off(params, world, list(tasks.values()))
     folders = {place: task.folder for place, task in tasks.items() if shards.is_whole(task.folder)}
     values = {place: read_selection(folder)["values"] for place, folder in folders.items()}
     keys = tuple(_key(place, folder, values[place]) for place, folder in folders.items())
     return Selections(values, keys, failures)
+
+
+def _work_off(params: TrainParams, world: World, tasks: Sequence[Task]) -> list[Failure]:
+    """Make each selection once, for rows that differ only in what no choice sees share one; one that fails has failed
+    for all of them."""
+    distinct = {task.folder: task for task in reversed(tasks)}
+    failures = work_off(params, world, list(distinct.values()), WORK)
+    failed = [
+        (task.folder, f) for f in failures for task in distinct.values() if task.row is f.row and task.draw == f.draw
+    ]
+    return [replace(failure, row=task.row) for folder, failure in failed for task in tasks if task.folder == folder]
 
 
 def _asks(row: Row) -> bool:

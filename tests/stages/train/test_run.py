@@ -29,7 +29,7 @@ from stages.train import chosen, work
 from stages.train import run as stage
 from stages.train.episode import train_episode
 from stages.train.methods import METHODS, gap, scm
-from stages.train.params import TrainParams, TrainSection
+from stages.train.params import TrainParams, TrainSection, VariantSection
 from stages.train.plan import Row
 from tests.cache.build import flip_bit, tree
 from tests.conftest import ROOT
@@ -350,6 +350,31 @@ def test_values_that_cannot_be_chosen_leave_the_other_rows_standing(tmp_path, li
     ledger = read_ledger(params.ledger)
     assert {(key.kind, key.about["method"]) for key in ledger.keys} == {("heads", "cca")}
     assert not ledger.is_whole
+
+
+def in_twins(params: TrainParams) -> TrainParams:
+    """scm that chooses tau, and a variant that differs in what no choice sees."""
+    listed = params.section.scm.model_copy(update={"tau": [0.05, 0.1], "all_classes": True})
+    twin = VariantSection(method="scm", variant="twin", values={"all_classes": False})
+    return replace(params, section=params.section.model_copy(update={"scm": listed, "variants": [twin]}))
+
+
+def test_rows_that_choose_alike_share_a_selection(tmp_path, listener):
+    params = in_twins(build.params(tmp_path, ["scm"]))
+    stage.run(params)
+    assert listener.failures == []
+    ledger = read_ledger(params.ledger)
+    shared = {(key.about["shots"], key.key) for key in ledger.of("selections")}
+    assert len(ledger.of("selections")) == 2 * len(shared) == 2 * len({shots for shots, _ in shared})
+    assert {key.about["variant"] for key in ledger.of("heads")} == {"default", "twin"}
+
+
+def test_a_shared_selection_that_fails_is_told_of_each_row(tmp_path, listener, monkeypatch):
+    params = in_twins(build.params(tmp_path, ["cca", "scm"]))
+    monkeypatch.setattr(chosen, "judges", Mortal(UserError("no draw"), seed=None))
+    stage.run(params)
+    lines = ["at 0 shots, seed 0 and in 1 more episodes: no draw"] * 2
+    assert sorted(listener.failures) == [f"scm (twin) {lines[0]}", f"scm {lines[0]}"]
 
 
 @pytest.mark.parametrize("backend", ["loky", "ray"])

@@ -26,6 +26,7 @@ from pipeline.console import ConsoleReporter
 from pipeline.wiring import locate, make, require
 from stages.naming import row_label
 from stages.progress import report_to, reporter
+from stages.report.words import p_value
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -63,13 +64,19 @@ convolutional tower: no weights of a ViT were to be had, so its tokens could not
 `python -m pipeline extract` and `train` do it with `--overlay ablations/overlays/core20.yaml --overlay
 ablations/overlays/per-token.yaml -S encoder=ViT-B-32/openai -S extract.heads=null`.
 """
+HALVES = "Three draws of the supports in each class split. ± is over draws, of the mean over class splits.\n"
 CHECKS = {
-    "openmoji-halves": Block("`openmoji` over 10 random class splits", ("openmoji", "shipped", "halves"), "cca"),
+    "openmoji-halves": Block(
+        "`openmoji` over 10 random class splits", ("openmoji", "shipped", "halves"), "cca", HALVES
+    ),
     "core20-halves": Block(
-        f"`flickr8k-core20` over 10 random class splits ({PHOTOS})", ("core20", "shipped", "halves", "aligned"), "clip"
+        f"`flickr8k-core20` over 10 random class splits ({PHOTOS})",
+        ("core20", "shipped", "halves", "aligned"),
+        "clip",
+        HALVES,
     ),
     "core20-masked-halves": Block(
-        "`core20-masked` over 10 random class splits", ("core20-masked", "shipped", "halves", "aligned"), "clip"
+        "`core20-masked` over 10 random class splits", ("core20-masked", "shipped", "halves", "aligned"), "clip", HALVES
     ),
     "core20-per-token": Block(
         "`flickr8k-core20`, `gcrdp` with the head on every token before its view is gathered",
@@ -101,15 +108,22 @@ INTRO = """# Results
 
 Made by `make tables`; do not edit. Figures: docs/results/*.parquet and *.json, by `python -m ablations.tables`.
 
-mAP in per cent, mean of both directions, gallery `target`, parity protocol, 10 draws of the supports; only the first
-caption of an item is used. ± is half the 95 % *support* interval (over draws, one class split); a row without ± depends
-on no draw. The *class* interval (bootstrap over target classes, then queries, 10,000 draws, paired) says what other
-classes would have given, and "who beats whom" rests on it, Holm-corrected at each shot count. Trained heads use the
-values of params.yaml; docs/selection.md has what the source classes of core20 say of them.
+mAP in per cent, mean of both directions, gallery `target`, parity protocol, 10 draws of the supports unless a block
+says otherwise. ± is half the 95 % *support* interval (over draws, one class split; without supports, over what else a
+seed decides); a row without ± depends on no draw. The *class* interval (bootstrap over target classes, then queries,
+10,000 draws, paired) says what other classes would have given, and "who beats whom" rests on it, Holm-corrected at each
+shot count. Trained heads use the values of params.yaml; docs/selection.md has what the source classes say of them.
 
 `gcrdp (random groups)` is the placebo of EM: the same method on groups of the same sizes into which the tokens were
 dealt at random. What it has over `gap`, too, is not the mixture's. It is a run of its own: its difference from `gap` is
 corrected as one more pair of the table, and that of `gcrdp` from it has no class interval.
+
+What a row of `scm` is beside its default: `nameless` knows no class name; `by class alone` ranks by the posterior
+without the cosine; `targets alone` judges no source class, which shows in the gallery `all` only; `all captions` learns
+from all five captions of a support, every caption a neighbour that may vote, where the other rows read the first;
+`attention` reads an item anew for each class; `generated shots` has FLEX-CLIP's made-up pairs beside its supports. The
+self-trained rows see target items without labels: semi-supervised those of the train half, so that their gallery `rest`
+is what they learned from, transductive the queries. Their values are fixed in ablations/overlays, chosen by nothing.
 
 96 % of core20's first captions name their own class, which makes retrieval by category easy: read it with the masked
 block beside it, never alone. The photo set's labels come from its captions and were checked by nobody: it is a check of
@@ -215,7 +229,7 @@ def who_beats_whom(metrics: dict[str, Any]) -> str:
 def _difference(row: dict[str, Any]) -> str:
     bounds = [_interval(row["support"]), _interval(row["class"])]
     pair = f"{row['a']} - {row['b']}"
-    judged = ["", ""] if row["class"] is None else [f"{row['p_holm']:.3f}", verdict(row)]
+    judged = ["", ""] if row["class"] is None else [p_value(row["p_holm"]), verdict(row)]
     figures = [str(row["shots"]), pair, _percent(row["difference"], "+"), *bounds, *judged]
     return "| " + " | ".join(figures) + " |\n"
 

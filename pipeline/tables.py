@@ -93,23 +93,43 @@ def _flat(value: Any) -> str | int | float | None:
     return value if isinstance(value, str | int | None) else f"{value:.3g}"
 
 
-def score_rows(path: Path) -> list[Row]:
+def score_rows(path: Path, lacking: Iterable[Mapping[str, Any]] = ()) -> list[Row]:
     """Methods by shots on the main gallery, in per cent: the mean of both directions, each direction, its kin.
 
     The main gallery is `target`, or the first there is. `±` is half the 95 % support interval of mAP: over seeds,
     each the mean of its class splits; empty for one seed. Rows that saw more of the target items stand behind the
     others of their shot count, each access by itself.
+
+    lacking: the rows that failed, as metrics.json lists them. Each stands in the table, without a figure where all of
+    it failed, and every row then says how many `draws` it has `of` how many: of one that failed each seed of a class
+    split counts.
     """
     table = read_table(path)
     table = table.filter(pc.equal(table["gallery"], main_gallery(table)))
     found: dict[Contender, Cell] = {}
     for row in table.to_pylist():
-        cell = found.setdefault((row["method"], row["variant"], row["access"], row["names"], row["shots"]), {})
+        cell = found.setdefault(_contender(row), {})
         seeds = cell.setdefault((row["metric"], row["direction"]), {})
         seeds.setdefault(row["seed"], []).append(100 * row["value"])
-    order = {name: index for index, name in enumerate(dict.fromkeys(["chance", *table["method"].to_pylist()]))}
-    keys = sorted(found, key=lambda k: (k[4], k[2] != "inductive", k[2], order[k[0]], k[1]))
-    return [_score_row(key, found[key]) for key in keys]
+    part = {_contender(entry): (entry["draws"], entry["of"]) for entry in lacking}
+    named = ["chance", *table["method"].to_pylist(), *(key[0] for key in part)]
+    order = {name: index for index, name in enumerate(dict.fromkeys(named))}
+    keys = sorted({**found, **part}, key=lambda k: (k[4], k[2] != "inductive", k[2], order[k[0]], k[1]))
+    rows = [_score_row(key, found.get(key, {})) for key in keys]
+    if not part:
+        return rows
+    drawn = [part.get(key, (row["draws"], row["draws"])) for key, row in zip(keys, rows, strict=True)]
+    return [{**row, "draws": draws, "of": of} for row, (draws, of) in zip(rows, drawn, strict=True)]
+
+
+def lacking_rows(metrics: Path) -> list[dict[str, Any]]:
+    """What metrics.json lists of rows that failed."""
+    found: list[dict[str, Any]] = read_json(metrics).get("lacking", [])
+    return found
+
+
+def _contender(row: Mapping[str, Any]) -> Contender:
+    return row["method"], row["variant"], row["access"], row["names"], row["shots"]
 
 
 def main_gallery(table: Any) -> str:
@@ -119,23 +139,23 @@ def main_gallery(table: Any) -> str:
 
 
 def _score_row(key: Contender, cell: Cell) -> Row:
-    """One row of the table of scores."""
+    """One row of the table of scores, without figures where there are none."""
     values = {name: [float(np.mean(own)) for own in seeds.values()] for name, seeds in cell.items()}
     method, variant, access, names, shots = key
-    main = values["mAP", "mean"]
+    main = values.get(("mAP", "mean"), [])
     label = row_label(method, variant, access, names)
-    row: Row = {"shots": shots, "method": label, "mAP": float(np.mean(main)), "±": half_width(main)}
+    row: Row = {"shots": shots, "method": label, "mAP": _mean(main), "±": half_width(main)}
     row |= {label: _mean(values.get(("mAP", way))) for label, way in (("I2T", "i2t"), ("T2I", "t2i"))}
     row |= {metric: _mean(values.get((metric, "mean"))) for metric in METRICS[1:]}
     return row | {"draws": len(main)}
 
 
-def _mean(values: Iterable[float] | None) -> float | None:
-    return None if values is None else float(np.mean(list(values)))
+def _mean(values: list[float] | None) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def half_width(values: list[float]) -> float | None:
-    """Half the 95 % support interval of a mean over draws; None for one draw."""
+    """Half the 95 % support interval of a mean over draws; None for one draw, or none."""
     interval = support_interval(values)
     return None if interval is None else (interval[1] - interval[0]) / 2
 

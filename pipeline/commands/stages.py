@@ -81,11 +81,12 @@ def train(setting: Setting, as_json: AsJson = False) -> None:
 
 def evaluate(setting: Setting, as_json: AsJson = False) -> None:
     """Heads + episodes -> scores."""
-    from pipeline.tables import score_rows
+    from pipeline.tables import lacking_rows, score_rows
 
     galleries = setting.params.evaluate.galleries
     title = SCORES_TITLE.format("target" if "target" in galleries else galleries[0])
-    show(score_rows(_refresh(setting, "evaluate")), as_json, title)
+    scores = _refresh(setting, "evaluate")
+    show(score_rows(scores, lacking_rows(scores.with_name("metrics.json"))), as_json, title)
 
 
 def report(setting: Setting) -> None:

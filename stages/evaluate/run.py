@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from cache.episodes import Episode, read_episodes
 from cache.errors import UserError
@@ -15,9 +16,9 @@ from cache.scores import write_queries, write_scores
 from cache.shards import require_whole
 from cache.store import Ledger, folder_of, in_part, read_ledger
 from stages.evaluate.params import EvaluateParams
-from stages.evaluate.plan import Task, plan_tasks
+from stages.evaluate.plan import CONTENDER, Task, plan_tasks
 from stages.evaluate.ranking import Result, evaluate_task, look
-from stages.evaluate.summary import summarise
+from stages.evaluate.summary import label, summarise
 from stages.evaluate.tables import query_table, score_rows
 from stages.heads.files import load_head
 from stages.heads.head import Head
@@ -39,7 +40,8 @@ def run(params: EvaluateParams) -> None:
     about = {"dataset": params.dataset, "encoder": params.label, "features": items.keys["image"]}
     _warn_of_gaps(results, episodes, params.section.galleries)
     made_from = params.made_from if ledger.is_whole else in_part(params.made_from)
-    write_json(params.metrics, {"made_from": made_from, **summarise(results, params.section.draws)})
+    summary = {"made_from": made_from, **summarise(results, params.section.draws), **_lacking(ledger)}
+    write_json(params.metrics, summary)
     write_queries(params.queries, query_table(results, about), made_from)
     write_scores(params.scores, score_rows(results, about), made_from)
 
@@ -51,6 +53,13 @@ def _require_tasks(path: Path, ledger: Ledger, tasks: list[Task]) -> None:
         raise UserError(
             "no target class has a test item, so there is nothing to ask; add items, or change split.protocol"
         )
+
+
+def _lacking(ledger: Ledger) -> dict[str, Any]:
+    """For metrics.json: the rows that the ledger lacks heads of, and what they are called; nothing where it is whole."""
+    found = ledger.about.get("lacking", [])
+    told = [{"label": label([entry[name] for name in CONTENDER]), **entry} for entry in found]
+    return {"lacking": told} if told else {}
 
 
 def _results(store: Path, tasks: list[Task], items: Items) -> Iterator[Result]:

@@ -88,8 +88,8 @@ def galleries(figures: Figures) -> list[str]:
 
 
 def labels(metrics: Metrics) -> list[str]:
-    """What the methods are called, in the order they were evaluated."""
-    return list(dict.fromkeys(entry["label"] for entry in metrics["means"]))
+    """What the methods are called, in the order they were evaluated; behind them those of which nothing could be."""
+    return list(dict.fromkeys(entry["label"] for entry in (*metrics["means"], *metrics.get("lacking", ()))))
 
 
 def shot_counts(metrics: Metrics) -> list[int]:

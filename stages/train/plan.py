@@ -166,6 +166,17 @@ def plan_jobs(
     return [_job(row, episode, features, align) for row, episode in chosen]
 
 
+def lacking(jobs: Sequence[Job], stand: Sequence[Job]) -> list[dict[str, Any]]:
+    """What a run lacks, an entry a row and shot count: the row, `shots`, how many of its draws (seeds of class splits)
+    have a head, `draws`, and `of` how many. Nothing where all jobs stand."""
+    made = {job.key for job in stand}
+    counts: dict[tuple[tuple[str, Any], ...], list[bool]] = {}
+    for job in jobs:
+        cell = tuple((name, value) for name, value in job.about.items() if name not in ("protocol", "half", "seed"))
+        counts.setdefault(cell, []).append(job.key in made)
+    return [{**dict(cell), "draws": sum(own), "of": len(own)} for cell, own in counts.items() if not all(own)]
+
+
 def require_space(rows: Iterable[Row], features: Features) -> None:
     """UsageError if an encoder's towers share no space and a method needs one: before anything is chosen or trained."""
     for row in rows:

@@ -30,6 +30,7 @@ from stages.train.plan import (
     Features,
     Job,
     Row,
+    lacking,
     may_be_scored,
     plan_jobs,
     require_space,
@@ -44,9 +45,9 @@ Curve = tuple[Job, pa.Table]
 def run(params: TrainParams) -> None:
     """Fit the heads that the store lacks, write the ledger and the training curves, warn of what they show.
 
-    A row that fails in an episode is told of at the end and left out of both, which then bear the stamp of a part. The
-    command has then failed (exit code 1); where not one head stands and all of it is wrong use, such as a setting that
-    does not suit the data, it was wrongly used (2)."""
+    A row that fails in an episode is told of at the end and left out of both, which then bear the stamp of a part, and
+    the ledger says what is `lacking`. The command has then failed (exit code 1); where not one head stands and all of it
+    is wrong use, such as a setting that does not suit the data, it was wrongly used (2)."""
     if params.section.backend == "ray":
         register_ray("train")
     dataset = str(read_ledger(params.features).about.get("dataset", ""))
@@ -62,7 +63,8 @@ def run(params: TrainParams) -> None:
     made_from = in_part(params.made_from) if failures else params.made_from
     curves = [(job, read_history(_folder(params, job) / HISTORY)) for job in stand]
     write_curves(params.history, _joined(curves), made_from)
-    _write_ledger(replace(params, made_from=made_from), dataset, stand, selections.keys)
+    about = {"dataset": dataset, **({"lacking": lacking(jobs, stand)} if failures else {})}
+    _write_ledger(replace(params, made_from=made_from), about, stand, selections.keys)
     _warn(params, curves)
     wrong_use = not stand and all(failure.fault.wrong_use for failure in failures)
     for line, trace in told(failures):
@@ -132,14 +134,16 @@ def _labelled(about: dict[str, Any], table: pa.Table) -> pa.Table:
     return pa.table([*columns, *table.columns], names=[*fixed, *table.column_names]).cast(CURVES)
 
 
-def _write_ledger(params: TrainParams, dataset: str, jobs: list[Job], selections: tuple[LedgerKey, ...]) -> None:
+def _write_ledger(
+    params: TrainParams, about: dict[str, Any], jobs: list[Job], selections: tuple[LedgerKey, ...]
+) -> None:
     heads = tuple(LedgerKey("heads", job.key, shards.folder_digest(_folder(params, job)), job.about) for job in jobs)
     label = str(read_ledger(params.features).about["label"])
     origin = f"params.yaml or -S; docs/selection.md: what the source classes of {CHOSEN_ON[0]}, {CHOSEN_PROTOCOL}, say"
     chosen = dict.fromkeys(str(key.about["method"]) for key in selections)
     if chosen:
         origin += f"; of {', '.join(chosen)} chosen on the source classes of each class split"
-    about = {"dataset": dataset, "label": label, "values_from": origin}
+    about = {**about, "label": label, "values_from": origin}
     write_ledger(params.ledger, Ledger("heads", params.made_from, about, (*heads, *selections)))
 
 

@@ -101,12 +101,20 @@ def test_a_row_that_fails_leaves_a_hole_in_the_table_and_is_told_at_the_end(extr
     why = "train: the loss is no finite number at step 0; lower lr or raise tau of the method"
     assert broken.returncode == 1
     assert broken.stderr.splitlines()[-1] == f"gap at 0 shots, seed 0 and in 1 more episodes: {why}"
-    assert {row["method"] for row in json.loads(broken.stdout)} == {"chance", "cca"}
+    rows = json.loads(broken.stdout)
+    assert {(row["method"], row["shots"], row["draws"], row["of"]) for row in rows} == {
+        *((method, shots, 1, 1) for method in ("chance", "cca") for shots in (0, 1)),
+        *(("gap", shots, 0, 1) for shots in (0, 1)),
+    }
+    figures = {value for row in rows if row["method"] == "gap" for value in list(row.values())[2:-2]}
+    assert figures == {None}
     again = pipeline(extracted, *arguments, "-S", "train.gap.tau=1.0e-39")  # a part never stands for the whole
     assert (again.returncode, again.stdout) == (1, broken.stdout)
     whole = pipeline(extracted, *arguments)
     assert whole.returncode == 0
-    assert {row["method"] for row in json.loads(whole.stdout)} == {"chance", "cca", "gap"}
+    rows = json.loads(whole.stdout)
+    assert {row["method"] for row in rows} == {"chance", "cca", "gap"}
+    assert not [row for row in rows if row["mAP"] is None or "of" in row]
 
 
 def test_where_every_row_fails_only_that_is_said_and_debug_shows_where(extracted: Path) -> None:

@@ -21,6 +21,23 @@ def test_rows_of_more_access_are_marked_and_stand_behind_the_others(tmp_path: Pa
     assert found[4:] == ["cca (semi-supervised)", "cca (transductive)", "cca (quick, transductive)"]
 
 
+def test_a_row_that_failed_stands_without_figures_and_one_that_failed_in_part_says_of_how_many(tmp_path: Path) -> None:
+    write_scores(tmp_path / "scores.parquet", build.score_rows(), "made")
+    whole = score_rows(tmp_path / "scores.parquet")
+    row = {"variant": "default", "access": "inductive", "names": False, "shots": build.SHOTS[0]}
+    lacking = [{**row, "method": "gap", "draws": 2, "of": 7}, {**row, "method": "cmm", "draws": 0, "of": 7}]
+    found = score_rows(tmp_path / "scores.parquet", lacking)
+    own = {(r["method"], r["shots"]): r for r in found}
+    assert (own["gap", row["shots"]]["draws"], own["gap", row["shots"]]["of"]) == (2, 7)
+    empty = own.pop(("cmm", row["shots"]))
+    assert [name for name, value in empty.items() if value is not None] == ["shots", "method", "draws", "of"]
+    assert (empty["draws"], empty["of"]) == (0, 7)
+    assert list(empty) == [*whole[0], "of"]
+    figures = [{name: value for name, value in r.items() if name not in ("draws", "of")} for r in own.values()]
+    assert figures == [{name: value for name, value in r.items() if name != "draws"} for r in whole]
+    assert [r["of"] == r["draws"] for r in own.values()].count(False) == 1
+
+
 def test_what_was_chosen_is_a_line_a_row_for_the_shot_counts_that_choose_alike(tmp_path: Path) -> None:
     made = build.write_inputs(tmp_path)
     assert chosen_lines(made.heads)[:4] == [

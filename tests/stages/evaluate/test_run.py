@@ -109,3 +109,14 @@ def test_a_ledger_that_lacks_heads_is_scored_as_a_part(params, lost):
     rows = read_scores(params.scores).to_pylist()
     assert not [row for row in rows if row["method"] == "spoilt" and all(row[n] == v for n, v in lost.items())]
     assert [row for row in rows if row["method"] == "raw"]
+
+
+def test_metrics_list_the_rows_that_the_ledger_lacks_under_their_names(params):
+    ledger = read_ledger(params.heads)
+    row = {"method": "gap", "variant": "quick", "access": "inductive", "names": True, "shots": 2, "draws": 1, "of": 4}
+    write_ledger(params.heads, replace(ledger, made_from=in_part("made"), about={"lacking": [row]}))
+    stage.run(params)
+    assert read_json(params.metrics)["lacking"] == [{"label": "gap (quick, names)", **row}]
+    write_ledger(params.heads, ledger)
+    stage.run(params)
+    assert "lacking" not in read_json(params.metrics)

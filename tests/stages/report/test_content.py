@@ -29,6 +29,13 @@ def test_the_main_table_holds_chance_and_every_method(metrics):
     assert [cell.text for cell in rows[0].cells] == ["9.8"] * 4
 
 
+def test_a_row_of_which_nothing_could_be_evaluated_is_empty(metrics):
+    lacking = [{"label": "cmm", "shots": build.SHOTS[0], "draws": 0, "of": 5}]
+    *others, last = content.main_table({**metrics, "lacking": lacking})
+    assert (last.label, {cell.text for cell in last.cells}) == ("cmm", {words.NONE})
+    assert others == content.main_table(metrics)
+
+
 def test_what_was_chosen_stands_by_key_and_shot_count(metrics):
     groups = content.chosen_groups(choices_of(build.SELECTIONS), metrics)
     assert list(groups) == ["gap", "gap (nameless)"]

@@ -245,6 +245,9 @@ def test_a_method_that_fails_in_one_episode_is_told_of_and_the_others_stand(
     part = read_ledger(params.ledger)
     assert (part.is_whole, part.made_from) == (False, "in part: stamp")
     assert part.keys == tuple(k for k in whole.keys if (k.about["method"], k.about["seed"]) != ("gap", 1))
+    row = {"method": "gap", "variant": "default", "access": "inductive", "names": False, "shots": 2}
+    assert part.about["lacking"] == [{**row, "draws": 1, "of": 2}]
+    assert "lacking" not in whole.about
     assert {(row["method"], row["seed"]) for row in read_history(params.history).to_pylist()} == {("gap", 0)}
     assert len(list((params.store / "heads").iterdir())) == len(part.keys)  # nothing is left of the one that failed
     monkeypatch.undo()

@@ -42,5 +42,10 @@ def one_line(error: Exception) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known name, or the list of what there is."""
     choices = sorted(known)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(choices)}"
+    return meant(name, choices) or f"; there are: {', '.join(choices)}"
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest known name, nothing where none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""

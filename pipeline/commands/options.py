@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from cache.errors import ParamsError, UsageError
+from cache.errors import ParamsError, UsageError, meant
 from pipeline.setting import Setting
 
 if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
@@ -31,17 +32,28 @@ def _numbers(text: str | None) -> list[int] | None:
         raise ParamsError(f"--shots {text}: expected numbers with commas between, as in --shots 0,1,3,5") from error
 
 
-def _names(text: str | None) -> list[str] | None:
-    """`cca,gap` as names."""
-    return None if text is None else [part.strip() for part in text.split(",")]
+def _names(texts: list[str] | None) -> list[str] | None:
+    """`cca,gap` as names, those of a flag that is repeated one behind the other."""
+    return [part.strip() for text in texts for part in text.split(",")] if texts else None
 
 
-def _access(text: str | None) -> dict[str, Any]:
-    """The access of scm, admitted: who passes it has asked for it. What an overlay admits stays where nothing more is
-    asked for."""
-    if text is None:
-        return {}
-    return {"train.scm.access": text} | ({"train.admit": [text]} if text != "inductive" else {})
+def _require_access(text: str | None) -> None:
+    """UsageError, with what there is and the nearest of it, for an access that is none."""
+    from stages.train.params import Access
+
+    known: tuple[str, ...] = get_args(Access)
+    if text is not None and text not in known:
+        *first, last = known
+        raise UsageError(f"--access {text}: expected {', '.join(first)} or {last}{meant(text, known)}")
+
+
+def _admitted(setting: Setting, access: str | None) -> Setting:
+    """The setting with an access admitted beside what -S or an overlay admits: who passes the flag has asked for it."""
+    section = setting.params.train
+    if access in (None, "inductive", *section.admit):
+        return setting
+    train = section.model_copy(update={"admit": [*section.admit, access]})
+    return replace(setting, params=setting.params.model_copy(update={"train": train}))
 
 
 def _flag(name: str, help_: str) -> Any:
@@ -64,7 +76,7 @@ def gather(
     heads: Annotated[str | None, _flag("--heads", "Linear heads that align two towers.")] = None,
     shots: Annotated[str | None, _flag("--shots", "Labelled pairs a target class, as in 0,1,3,5.")] = None,
     seeds: Annotated[int | None, _flag("--seeds", "How many draws of the supports.")] = None,
-    method: Annotated[str | None, _flag("--method", "The methods, as in cca,gcrdp.")] = None,
+    method: Annotated[list[str] | None, _flag("--method", "The methods, as in cca,gcrdp; may be repeated.")] = None,
     access: Annotated[str | None, _flag("--access", "inductive, semi-supervised or transductive, of scm.")] = None,
     device: Annotated[str | None, _flag("--device", "auto, cpu, cuda, cuda:1 ...")] = None,
     precision: Annotated[str | None, _flag("--precision", "fp32, bf16 or fp16.")] = None,
@@ -80,6 +92,7 @@ def gather(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 - read from sys.argv, before a command is known
 ) -> Setting:
     """The setting that the shared flags describe: params.yaml, the overlays, -S in order, the named flags."""
+    _require_access(access)
     named = {
         "dataset": dataset,
         "encoder": encoder,
@@ -88,7 +101,7 @@ def gather(
         "split.shots": _numbers(shots),
         "split.seeds": seeds,
         "train.methods": _names(method),
-        **_access(access),
+        "train.scm.access": access,
         "extract.device": device,
         "extract.precision": precision,
         "extract.workers": workers,
@@ -103,7 +116,7 @@ def gather(
     }
     setting = _setting(overlay or [], assign or [], {key: value for key, value in named.items() if value is not None})
     _require_reader(access, setting.params.train)
-    return setting
+    return _admitted(setting, access)
 
 
 def _setting(overlays: list[Path], assign: list[str], named: dict[str, Any]) -> Setting:

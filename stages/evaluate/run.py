@@ -56,7 +56,7 @@ def _require_tasks(path: Path, ledger: Ledger, tasks: list[Task]) -> None:
 
 
 def _lacking(ledger: Ledger) -> dict[str, Any]:
-    """For metrics.json: the rows that the ledger lacks heads of, and what they are called; nothing where it is whole."""
+    """For metrics.json: the rows that the ledger lacks heads of, and what they are called; nothing for a whole one."""
     found = ledger.about.get("lacking", [])
     told = [{"label": label([entry[name] for name in CONTENDER]), **entry} for entry in found]
     return {"lacking": told} if told else {}

@@ -46,8 +46,8 @@ def run(params: TrainParams) -> None:
     """Fit the heads that the store lacks, write the ledger and the training curves, warn of what they show.
 
     A row that fails in an episode is told of at the end and left out of both, which then bear the stamp of a part, and
-    the ledger says what is `lacking`. The command has then failed (exit code 1); where not one head stands and all of it
-    is wrong use, such as a setting that does not suit the data, it was wrongly used (2)."""
+    the ledger says what is `lacking`. The command has then failed (exit code 1); where not one head stands and all of
+    it is wrong use, such as a setting that does not suit the data, it was wrongly used (2)."""
     if params.section.backend == "ray":
         register_ray("train")
     dataset = str(read_ledger(params.features).about.get("dataset", ""))

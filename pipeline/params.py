@@ -17,9 +17,11 @@ from stages.ingest.datasets.coop_sets import as_file_name
 from stages.ingest.params import IngestSection
 from stages.mixture.params import MixtureSection
 from stages.search.params import SearchSection
-from stages.section import Section
+from stages.section import Section, said
 from stages.split.params import SplitSection
 from stages.train.params import TrainSection
+
+UNION_TAGS = {"str", "int", "float", "constrained-int", "constrained-float"}  # what pydantic calls a union's branches
 
 
 class Params(Section):
@@ -133,9 +135,11 @@ def _explain(error: ValidationError) -> str:
         return f"key '{key}' is missing; {whole}"
     if fault["type"] == "model_type":
         return f"{key} is {fault['input']!r}; it is a section, with keys of its own"
+    if isinstance(fault["input"], dict | BaseModel):  # what is wrong lies between several keys of a section
+        return f"{key}: {said(fault['msg'])}"
     branches = [f["msg"].removeprefix("Input should be ") for f in faults if _key(f["loc"]) == key]
-    said = f"input should be {' or '.join(branches)}" if len(branches) > 1 else fault["msg"]
-    return f"{key} is {fault['input']!r}; {said[:1].lower()}{said[1:]}"
+    reason = f"input should be {' or '.join(branches)}" if len(branches) > 1 else said(fault["msg"])
+    return f"{key} is {fault['input']!r}; {reason}"
 
 
 def _entry(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
@@ -155,7 +159,7 @@ def _key(loc: tuple[int | str, ...]) -> str:
 
 def _is_union_tag(part: int | str) -> bool:
     """Whether a part of a fault's place names a branch of a union rather than a key."""
-    return isinstance(part, str) and (part in {"str", "float", "constrained-float"} or "[" in part)
+    return isinstance(part, str) and (part in UNION_TAGS or "[" in part)
 
 
 Changes = Sequence[tuple[str, Any]]

@@ -33,6 +33,12 @@ def spelled(pattern: str, allowed: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def said(message: str) -> str:
+    """What pydantic says of a value as the end of a line: without the name of the error, and begun small."""
+    reason = message.removeprefix("Value error, ")
+    return reason[:1].lower() + reason[1:]
+
+
 class Section(BaseModel):
     """A part of params.yaml. Unknown keys are refused; defaults stand in params.yaml alone."""
 

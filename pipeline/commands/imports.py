@@ -49,7 +49,7 @@ def import_features(
     values = override(setting.params.model_dump(by_alias=True), changes, "import-features")
     here = replace(setting, params=validate(values, "import-features"), made={})
     extract(here, as_json)
-    reporter().say(f"next: python -m pipeline train {_flags(here)}")
+    reporter().say(" ".join(["next: python -m pipeline train", *_flags(here), *_without_names(here)]))
 
 
 def _from_home(path: Path, places: Places) -> str:
@@ -58,8 +58,26 @@ def _from_home(path: Path, places: Places) -> str:
     return full.relative_to(home).as_posix() if full.is_relative_to(home) else full.as_posix()
 
 
-def _flags(setting: Setting) -> str:
+def _flags(setting: Setting) -> list[str]:
     """The flags under which every other command works on the imported features."""
     from pipeline.wiring import changes
 
-    return " ".join(["--dataset features --encoder imported", *changes(setting, ("ingest", "extract"))])
+    return ["--dataset features --encoder imported", *changes(setting, ("ingest", "extract"))]
+
+
+def _without_names(setting: Setting) -> list[str]:
+    """The flags under which `train` asks for no vectors of class names, where a class has none: the methods that can do
+    without, and they told to."""
+    from cache.manifest import read_manifest
+    from cache.store import read_ledger
+    from pipeline.wiring import require
+    from stages.train.methods import find
+
+    vectors = read_ledger(require(setting, "extract")).find(rows="name").about["count"]
+    section = setting.params.train
+    own = {name: getattr(getattr(section, name, None), "names", None) for name in section.methods}
+    able = [name for name, names in own.items() if names is not None or not find(name).uses_names]
+    if vectors >= len(read_manifest(require(setting, "ingest")).classes) or not able:
+        return []
+    fewer = [] if able == section.methods else [f"--method {','.join(able)}"]
+    return fewer + [f"-S train.{name}.names=false" for name in able if own[name]]

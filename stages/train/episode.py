@@ -106,7 +106,10 @@ def name_vectors(items: Items, classes: Sequence[str], where: Space) -> Array:
 
 
 def require_names(classes: Sequence[str], vectors: Array, otherwise: str) -> None:
-    """Refuse a class whose name has no vector (C, D); UserError says what to do otherwise than rename it."""
+    """Refuse a class whose name has no vector (C, D); UserError says what to do otherwise than rename it, which helps
+    only where other names have one."""
+    if not vectors.any():
+        raise UserError(f"no class name has a vector to judge by; {otherwise}")
     for name, vector in zip(classes, vectors, strict=True):
         if not np.linalg.norm(vector) > 0:
             raise UserError(f"class '{name}': its name has no vector to judge by; rename the class, or {otherwise}")

@@ -13,7 +13,7 @@ from cache.errors import ParamsError, UsageError, nearest
 from cache.files import digest_of
 from cache.store import make_key
 from stages.items import captions_read
-from stages.section import Section, twice, with_values
+from stages.section import Section, said, twice, with_values
 from stages.train.methods import Method, find
 from stages.train.params import (
     LETS_IN,
@@ -118,7 +118,7 @@ def _varied(section: TrainSection, asked: VariantSection) -> Row:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         place = f"{fault['loc'][0]} is {fault['input']!r}; " if fault["loc"] else ""
-        raise ParamsError(f"{where}: {place}{fault['msg'][:1].lower()}{fault['msg'][1:]}") from error
+        raise ParamsError(f"{where}: {place}{said(fault['msg'])}") from error
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ def test_every_other_command_works_on_imported_features(tmp_path: Path) -> None:
     assert flags == [
         *("--dataset", "features", "--encoder", "imported"),
         *("-S", 'ingest.features.path="given.npz"', "-S", 'ingest.features.name="mine"'),
+        *("-S", "train.scm.names=false"),
     ]
     for command in (["verify"], ["info"], ["doctor", *flags], ["extract", *flags], ["outdated", *flags]):
         assert pipeline(folder, *command).returncode == 0
@@ -125,14 +127,37 @@ def test_every_other_command_works_on_imported_features(tmp_path: Path) -> None:
         f"data/store/features/{key}: imported features, no pictures came with them; name the key of others\n",
     )
     scored = pipeline(folder, "train", *flags, "--method", "cca,cmm", "--shots", "0", "--seeds", "1", "--json")
-    assert scored.stderr.splitlines()[-1].startswith("cmm at 0 shots, seed 0: class 'b': its name has no vector to ")
-    assert {row["method"] for row in json.loads(scored.stdout)} == {"chance", "cca"}
+    assert scored.stderr.splitlines()[-1].startswith("cmm at 0 shots, seed 0: no class name has a vector to judge ")
+    figures = {row["method"]: row["mAP"] for row in json.loads(scored.stdout)}
+    assert {name: value is None for name, value in figures.items()} == {
+        "chance": False,
+        "cca": False,
+        "cmm (names)": True,
+    }
     told = pipeline(folder, "datasets", "features").stdout.splitlines()
     assert told[-1].split() == ["run", "python", "-m", "pipeline", "import-features", "PATH"]
     write_npz(folder, given(1))
     again = pipeline(folder, "train", *flags, "--method", "cca", "--shots", "0", "--seeds", "1")
     assert again.stderr.startswith("mine: image vectors 5 wide")  # the source changed: ingested anew
     assert "features: no features of imported@given made with these parameters stand" in again.stderr
+
+
+def test_the_next_line_trains_where_class_names_have_no_vector(tmp_path: Path) -> None:
+    folder, one, two = bare(tmp_path / "home"), given(0), given(1)
+    both = {
+        name: np.concatenate([getattr(one, name), getattr(two, name)]) for name in ("image", "text", "image_tokens")
+    }
+    labels = ["abcdef"[i // 4] for i in range(24)]
+    listed = {"ids": [f"item{i:02}" for i in range(24)], "labels": labels, "splits": ["train", "train", "", "test"] * 6}
+    told = {name: getattr(one, name) + getattr(two, name) for name in ("text_tokens", "captions")}
+    path = write_npz(folder, replace(one, **both, **listed, **told))
+    done = pipeline(folder, "import-features", path.name, "--tokens", "none")
+    flags = next_flags(done.stderr)
+    scored = pipeline(folder, *SCORED, *flags, "--json")
+    assert scored.returncode == 0, scored.stderr
+    assert {row["method"] for row in json.loads(scored.stdout)} == {"chance", "cca", "gap", "gcrdp", "scm"}
+    fewer = pipeline(folder, "import-features", path.name, "--tokens", "none", "--method", "cmm,gap,flexclip")
+    assert next_flags(fewer.stderr) == [*flags[:-2], "--method", "gap"]
 
 
 @pytest.mark.parametrize(

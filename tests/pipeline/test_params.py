@@ -44,7 +44,7 @@ def test_every_key_is_tracked_by_a_stage_of_dvc() -> None:
         *(f"extract.{key}" for key in ("batch", "rows_per_shard", "workers", "backend", "allow_pickle")),
         *(f"train.{key}" for key in ("workers", "backend")),
         "verify_on_read",
-        *(f"search.{key}" for key in ("method", "shots", "top", "gallery")),  # read by a command alone
+        *(f"search.{key}" for key in ("method", "shots", "top", "gallery", "port")),  # read by a command alone
     }
     assert {
         key for key in model_leaves() - free if not any(key == t or key.startswith(t + ".") for t in tracked)
@@ -78,7 +78,7 @@ def test_no_section_has_a_default() -> None:
         ),
         (
             "train.scm.tau=[]",
-            "-S: train.scm.tau is []; value error, an empty list has no value to choose; list some, or write one value",
+            "-S: train.scm.tau is []; an empty list has no value to choose; list some, or write one value",
         ),
         ("train.scm.tau=[0.1,x]", "-S: train.scm.tau is 'x'; input should be a valid number"),
         ("train.scm.shrinkage=[0.5,2]", "-S: train.scm.shrinkage is 2; input should be less than or equal to 1"),
@@ -98,6 +98,9 @@ def test_no_section_has_a_default() -> None:
             "-S: key 'train.variants.0.values' is missing; an entry has method, variant, values",
         ),
         ("train.variants=[nameless]", "-S: train.variants.0 is 'nameless'; it is a section, with keys of its own"),
+        ("train.workers=0", "-S: train.workers is 0; input should be 'auto' or greater than or equal to 1"),
+        ("train.gcrdp.theta=2", "-S: train.gcrdp: theta 2 is no quantile; pass 0 to 1, or theta_kind absolute"),
+        ("train.gcrdp.over=class", "-S: train.gcrdp.retrieve is 'mix'; over class gives no item a view to be read; p"),
         ("mixture", "-S mixture: expected key=value"),
         ("split.shots=[0", "-S split.shots=[0: the value is not valid YAML; quote it"),
     ],

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cache.errors import UsageError
+from cache.errors import UsageError, UserError
 from stages.items import unit
 from stages.train.align import fit_cca
-from stages.train.episode import fit_pooled, require_joint_views, space, train_episode
+from stages.train.episode import fit_pooled, require_joint_views, require_names, space, train_episode
 from tests.stages.train import build
 
 
@@ -59,3 +59,10 @@ def test_views_of_another_width_are_refused_with_what_to_set():
     for views in (narrow, None):
         with pytest.raises(UsageError, match=r"^method 'gcrdp' needs component views .*set extract\.tokens to joint"):
             require_joint_views(replace(episode, items=replace(episode.items, views=views)), "gcrdp")
+
+
+def test_renaming_a_class_is_advised_only_where_other_names_have_a_vector():
+    with pytest.raises(UserError, match=r"^class 'b': its name has no vector to judge by; rename the class, or go$"):
+        require_names(["a", "b"], np.array([[1, 0], [0, 0]], np.float32), "go")
+    with pytest.raises(UserError, match=r"^no class name has a vector to judge by; go$"):
+        require_names(["a", "b"], np.zeros((2, 2), np.float32), "go")

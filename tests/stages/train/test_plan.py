@@ -224,7 +224,7 @@ def test_a_variant_of_a_method_that_is_not_asked_for_is_a_row_all_the_same():
         ),
         (
             [("gcrdp", "a", {"theta": 2, "theta_kind": "quantile"})],
-            "train.variants: 'a' of gcrdp: value error, theta 2 is no quantile; pass 0 to 1, or theta_kind absolute",
+            "train.variants: 'a' of gcrdp: theta 2 is no quantile; pass 0 to 1, or theta_kind absolute",
         ),
         (
             [("gcrdp", "a", {"lambda": [1, 2]})],

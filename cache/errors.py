@@ -49,3 +49,8 @@ def meant(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known name, nothing where none is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def counted(count: int, word: str, plural: str | None = None) -> str:
+    """`1 class`, `2 classes`; thousands apart."""
+    return f"{count:,} {word if count == 1 else plural or word + 's'}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cache.episodes import Episode, read_episodes
-from cache.errors import DamagedError, MissingError, UsageError
+from cache.errors import DamagedError, MissingError, UsageError, counted
 from cache.features import REMEDY
 from cache.files import write_through
 from cache.heads import HEAD
@@ -60,7 +60,7 @@ def trained_for(setting: Setting, method: str, shots: int) -> Trained | None:
         return None
     folder = folder_of(own.places.store, "heads", key.key)
     require_whole(folder, REMEDY)
-    return _with_items(own, load_head(folder / HEAD), f"{method}, {shots} shots, seed 0", features)
+    return _with_items(own, load_head(folder / HEAD), f"{method}, {counted(shots, 'shot')}, seed 0", features)
 
 
 def _untrained(setting: Setting, method: str, features: Ledger) -> Head:

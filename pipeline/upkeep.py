@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cache.errors import DamagedError, MissingError
+from cache.errors import DamagedError, MissingError, counted
 from cache.shards import is_whole
 from cache.verify import (
     Finding,
@@ -108,11 +108,6 @@ def verdict(setting: Setting, gaps: int) -> str:
     if unfinished:
         return f"no damage, {counted(unfinished, 'key')} unfinished"
     return "no damage, but not all that ledgers name" if gaps else "whole"
-
-
-def counted(count: int, what: str) -> str:
-    """A number of things, as in `1 key` and `2 keys`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def findings(setting: Setting, hashes: bool) -> list[Finding]:

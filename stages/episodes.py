@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 
 from cache.episodes import ROLES, Episode
-from cache.errors import ParamsError, UserError
+from cache.errors import ParamsError, UserError, counted
 
 CLASSIC = "classic"
 _CLASSIC_ROLES = {"source-train": "train", "test": "test"}
@@ -151,9 +151,10 @@ def _check_shots(halved: Halved, shots: int) -> None:
     if short:
         least = min(short, key=lambda name: len(halved.train[name]))
         count, others = len(halved.train[least]), len(short) - 1
-        also = f" ({others} more classes have too few)" if others else ""
+        asked, more = counted(shots, "pair"), counted(others, "more class has", "more classes have")
+        also = f" ({more} too few)" if others else ""
         raise ParamsError(
-            f"split.shots asks for {shots} pairs of each target class, '{least}' has {count} in its train half{also};"
+            f"split.shots asks for {asked} of each target class, '{least}' has {count} in its train half{also};"
             f" set split.shots to {count} or fewer"
         )
 

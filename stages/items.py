@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import shards
-from cache.errors import DamagedError, MissingError
+from cache.errors import DamagedError, MissingError, counted
 from cache.features import FeatureCache, RowKind
 from cache.features import Modality as Modality  # given on: stage two knows items, not caches
 from cache.manifest import Manifest, read_manifest
@@ -173,9 +173,9 @@ def load_items(
     known = dict(zip(pairs.ids, pairs.labels, strict=True))
     mixed = None if mixtures is None else _mixtures(store, read_ledger(mixtures), len(ids))
     pooled, raw = {m: _mean_rows(caches[m].pooled(), rows[m]) for m in MODALITIES}, _raw(caches, rows)
-    _require_finite(ids, pooled, ledger)
-    _require_finite(ids, raw or {}, ledger)
-    told = _captions_apart(caches["text"], ids, ledger) if apart else None
+    _require_finite(ids, pooled, caches)
+    _require_finite(ids, raw or {}, caches)
+    told = _captions_apart(caches["text"], ids) if apart else None
     return Items(
         ids=ids,
         labels=[tuple(known[name]) for name in ids],
@@ -210,7 +210,7 @@ def _raw(caches: dict[RowKind, FeatureCache], rows: dict[Modality, list[Rows]]) 
     return kept if len(kept) == len(MODALITIES) else None
 
 
-def _captions_apart(cache: FeatureCache, ids: Sequence[str], ledger: Ledger) -> Captions:
+def _captions_apart(cache: FeatureCache, ids: Sequence[str]) -> Captions:
     rows = caption_rows(cache, ids, "mean")
     chosen, raw = np.concatenate(rows), cache.pooled_raw()
     pooled = np.asarray(cache.pooled()[chosen], np.float32)
@@ -218,20 +218,29 @@ def _captions_apart(cache: FeatureCache, ids: Sequence[str], ledger: Ledger) -> 
     found = Captions(pooled, kept, np.array([len(own) for own in rows], np.int64))
     owners = [name for name, own in zip(ids, rows, strict=True) for _ in own]
     for values in (found.pooled, found.pooled_raw):
-        _require_finite(owners, {} if values is None else {"text": values}, ledger)
+        _require_finite(owners, {} if values is None else {"text": values}, {"text": cache})
     return found
 
 
-def _require_finite(ids: Sequence[str], values: dict[Modality, Array], ledger: Ledger) -> None:
+def _require_finite(ids: Sequence[str], values: dict[Modality, Array], caches: Mapping[RowKind, FeatureCache]) -> None:
+    """DamagedError, naming the first item, for what is no finite number: it was flipped on disk, where a file is not as
+    recorded, or the encoder gave it."""
     for modality, vectors in values.items():
         wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(wrong):
-            key, others = ledger.find(rows=modality).key, len({ids[int(row)] for row in wrong}) - 1
-            also = f" (and those of {others} more items)" if others else ""
+            cache, others = caches[modality], len({ids[int(row)] for row in wrong}) - 1
+            shards.require_sound(cache.path)  # else says so, with the command that mends it
+            also = f" (and those of {counted(others, 'more item')})" if others else ""
             raise DamagedError(
-                f"features/{key}: the {modality} vector of '{ids[wrong[0]]}'{also} is not finite;"
-                " set extract.precision to fp32 and run 'extract' again, or leave the item out of the data set"
+                f"features/{cache.path.name}: the {modality} vector of '{ids[wrong[0]]}'{also} is not finite;"
+                f" {_remedy(cache)}leave the item out of the data set"
             )
+
+
+def _remedy(cache: FeatureCache) -> str:
+    """What else may help against vectors that an encoder gave: nothing where it was as exact as it can be."""
+    exact = cache.about["content"].get("precision") == "fp32"
+    return "" if exact else "set extract.precision to fp32 and run 'extract' again, or "
 
 
 def _names(cache: FeatureCache, aligned: bool) -> dict[Space, dict[str, Array]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cache.errors import UsageError, UserError
+from cache.errors import UsageError, UserError, counted
 from pipeline.commands.options import takes_setting
 from pipeline.commands.search import Method, Shots, Where, section_of
 from pipeline.setting import Setting
@@ -75,7 +75,7 @@ def _write(found: Trained, section: SearchSection, vectors: Path | None, head: P
     gallery = gallery_of(section.gallery)
     if vectors is not None:
         count = write_vectors(vectors, found, gallery)
-        reporter().say(f"{count} vectors of {len(found.items)} items: {found.source}")
+        reporter().say(f"{counted(count, 'vector')} of {counted(len(found.items), 'item')}: {found.source}")
     if head is not None:
         write_head(head, found, gallery)
     if card is not None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cache.errors import counted
 from pipeline.commands.options import AsJson, takes_setting
 from pipeline.console import show
 from pipeline.setting import Setting
@@ -59,7 +60,7 @@ def _draw_thumbnails(setting: Setting, key: str | None, target: Path) -> None:
     require_place(target)
     folder = key_with(setting.places.store, key) if key else present_pictures(setting)
     drawn = write_sheet(target, folder, require_manifest(setting, folder), setting.places.home)
-    reporter().say(f"{drawn} pictures of {folder.name}")
+    reporter().say(f"{counted(drawn, 'picture')} of {folder.name}")
     print(target)
 
 
@@ -141,4 +142,4 @@ def clean(setting: Setting, unused: Unused = False, as_json: AsJson = False) -> 
     folders = upkeep.unused(setting)
     show(upkeep.folder_rows(folders), as_json)
     if unused:
-        reporter().say(f"{upkeep.counted(upkeep.remove(folders), 'key')} removed")
+        reporter().say(f"{counted(upkeep.remove(folders), 'key')} removed")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import UserError
+from cache.errors import UserError, counted
 from stages import retrieval
 from stages.evaluate.plan import Task
 from stages.heads.head import Head, Vectors
@@ -140,9 +140,9 @@ def _ranked(
 
 def _refuse_overflow(task: Task, scores: npt.NDArray[Any]) -> None:
     if not np.isfinite(scores).all():
-        method, shots = task.contender["method"], task.episode.shots
+        method, shots = task.contender["method"], counted(task.episode.shots, "shot")
         raise UserError(
-            f"heads/{task.key}: the scores of '{method}' at {shots} shots are not finite; look at the values of"
+            f"heads/{task.key}: the scores of '{method}' at {shots} are not finite; look at the values of"
             f" train.{method} and at the features, then run 'train' again"
         )
 

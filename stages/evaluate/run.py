@@ -7,8 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from cache.episodes import Episode, read_episodes
-from cache.errors import UserError
+from cache.episodes import read_episodes
+from cache.errors import UserError, counted
 from cache.features import REMEDY
 from cache.files import write_json
 from cache.heads import HEAD
@@ -38,7 +38,7 @@ def run(params: EvaluateParams) -> None:
     _require_tasks(params.heads, ledger, tasks)
     results = list(_results(params.store, tasks, items))
     about = {"dataset": params.dataset, "encoder": params.label, "features": items.keys["image"]}
-    _warn_of_gaps(results, episodes, params.section.galleries)
+    _warn_of_gaps(results, params.section.galleries)
     made_from = params.made_from if ledger.is_whole else in_part(params.made_from)
     summary = {"made_from": made_from, **summarise(results, params.section.draws), **_lacking(ledger)}
     write_json(params.metrics, summary)
@@ -79,12 +79,13 @@ def _head(folder: Path) -> Head:
     return load_head(folder / HEAD)
 
 
-def _warn_of_gaps(results: list[Result], episodes: list[Episode], galleries: list[Gallery]) -> None:
+def _warn_of_gaps(results: list[Result], galleries: list[Gallery]) -> None:
     """Say which galleries were empty, and how many queries had nothing relevant to find."""
     filled = {result.task.gallery for result in results}
     for gallery in galleries:
         lost = [int((r.relevant == 0).sum()) for r in results if r.task.gallery == gallery]
         if gallery not in filled:
-            reporter().warn(f"gallery '{gallery}' is empty in all {len(episodes)} episodes and has no rows")
+            reporter().warn(f"gallery '{gallery}' is empty in every episode and has no rows")
         elif max(lost):
-            reporter().warn(f"gallery '{gallery}': up to {max(lost)} queries have no relevant item and score 0")
+            queries = counted(max(lost), "query", "queries")
+            reporter().warn(f"gallery '{gallery}': up to {queries} without a relevant item, scored 0")

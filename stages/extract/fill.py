@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from cache import features, shards, store
-from cache.errors import MissingError, UserError
+from cache.errors import MissingError, UserError, counted
 from cache.features import FeatureCache, RowKind
 from cache.store import LedgerKey
 from stages.crew import lanes_of
@@ -183,7 +183,7 @@ def summary(name: str, finished: list[Finished], seconds: float) -> str:
     read, encode, write = (sum(shard.times[i] for shard in finished) for i in range(3))
     whole, seconds = max(read + encode + write, 1e-9), max(seconds, 1e-9)  # a clock may have been set back
     shares = f"read {read / whole:.0%}, encode {encode / whole:.0%}, write {write / whole:.0%}"
-    return f"{name}: {rows} rows in {seconds:.1f} s, {rows / seconds:.1f} items/s ({shares})"
+    return f"{name}: {counted(rows, 'row')} in {seconds:.1f} s, {rows / seconds:.1f} items/s ({shares})"
 
 
 def tell_losses(job: Job, cache: FeatureCache) -> None:

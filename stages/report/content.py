@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cache.errors import counted
 from stages.choices import Choice
 from stages.naming import row_label
 from stages.report import words
@@ -210,10 +211,10 @@ def _chosen(choices: Sequence[Choice], counts: Sequence[int]) -> list[Row]:
 def asked(metrics: Metrics) -> str:
     """One sentence: who was asked what, how often."""
     counts, drawn = metrics["counts"], shot_counts(metrics)
-    classes = words.counted(counts["target_classes"], "target class", "target classes")
-    draws = words.counted(counts["seeds"], "draw") + " of the support"
+    classes = counted(counts["target_classes"], "target class", "target classes")
+    draws = counted(counts["seeds"], "draw") + " of the support"
     halves = f", {counts['halves']} class splits" if counts["halves"] > 1 else ""
-    queries = words.counted(counts["queries"], "query pair")
+    queries = counted(counts["queries"], "query pair")
     return f"{queries} from {classes}, asked in both directions; {words.shots(drawn)}, {draws}{halves}."
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from cache.errors import counted
 from stages.choices import Choice
 from stages.report import content, words
 
@@ -89,11 +90,11 @@ def facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The parameters that a reader asks for first."""
     params = about["params"]
     split, mixture = params["split"], params["mixture"]
-    halves = f", {words.counted(split['halves'], 'class split')}" if split["protocol"] == "random" else ""
+    halves = f", {counted(split['halves'], 'class split')}" if split["protocol"] == "random" else ""
     return [
         ("Classes", f"{split['protocol']}{halves}"),
         ("Text of an item", f"captions: {params['ingest']['captions']}"),
-        ("Mixture", f"{words.counted(mixture['components'], 'component')}, {mixture['covariance']}"),
+        ("Mixture", f"{counted(mixture['components'], 'component')}, {mixture['covariance']}"),
         ("Methods", words.listed(params["train"]["methods"])),
         ("Origin of the trained heads' values", origin(about)),
     ]
@@ -107,7 +108,7 @@ def origin(about: Mapping[str, Any]) -> str:
 def lost_queries(metrics: content.Metrics) -> str:
     """How many queries have nothing relevant to find, by gallery; empty where all have."""
     lost = {gallery: count for gallery, count in metrics["counts"]["without_relevant"].items() if count}
-    told = [f"{words.counted(count, 'query', 'queries')} in {gallery}" for gallery, count in lost.items()]
+    told = [f"{counted(count, 'query', 'queries')} in {gallery}" for gallery, count in lost.items()]
     return f"Without a relevant item, and therefore at 0: up to {words.listed(told)}." if told else ""
 
 

@@ -50,11 +50,6 @@ def shots(counts: Sequence[int]) -> str:
     return f"{listed(counts)} shot{'' if list(counts) == [1] else 's'}"
 
 
-def counted(count: int, word: str, plural: str | None = None) -> str:
-    """`1 class`, `2 classes`; thousands apart."""
-    return f"{count:,} {word if count == 1 else plural or word + 's'}"
-
-
 def winner(difference: dict[str, Any]) -> str | None:
     """Which of two methods is better, where the class interval leaves out 0 and Holm's p agrees; else None."""
     low, high = difference["class"]

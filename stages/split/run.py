@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cache.episodes import Episode, write_episodes
-from cache.errors import ParamsError
+from cache.errors import ParamsError, counted
 from cache.manifest import Manifest, read_manifest
 from cache.store import read_ledger
 from stages.episodes import CLASSIC, draw_episodes
@@ -59,15 +59,19 @@ def summary(name: str, episodes: list[Episode]) -> list[str]:
         return [_classic_line(name, first)]
     count = {role: len(ids) for role, ids in first.ids.items()}
     target = count["support"] + count["target-rest"]
-    source = f"{len(first.source_classes)} source classes ({count['source-train']} train, {count['source-test']} test)"
-    aim = f"{len(first.target_classes)} target classes ({target} train, {count['test']} test)"
-    lines = [f"{name}: {len(episodes)} episodes; {source}, {aim}"]
+    source = f"{_classes(first.source_classes, 'source')} ({count['source-train']} train, {count['source-test']} test)"
+    aim = f"{_classes(first.target_classes, 'target')} ({target} train, {count['test']} test)"
+    lines = [f"{name}: {counted(len(episodes), 'episode')}; {source}, {aim}"]
     aimed = set(first.target_classes)
     mixed = sum(0 < len(aimed.intersection(own)) < len(own) for own in first.labels.values())
     if mixed:
         what = f"items with a source and a target label: {mixed}"
         lines.append(f"{name}: {what}; none is trained on, all stay in the galleries")
     return lines
+
+
+def _classes(names: list[str], side: str) -> str:
+    return counted(len(names), f"{side} class", f"{side} classes")
 
 
 def _classic_line(name: str, episode: Episode) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from cache import shards
 from cache.episodes import Episode, read_episodes
-from cache.errors import UsageError, UserError, one_line
+from cache.errors import UsageError, UserError, counted, one_line
 from cache.store import lock
 from stages.crew import Crew, require_seen, work_by_crew
 from stages.items import Items, load_items, require_sound
@@ -278,6 +278,6 @@ def row_name(row: Row) -> str:
 
 def _where(name: str, failures: Sequence[Failure]) -> str:
     protocol, half, shots, seed = failures[0].draw
-    more = f" and in {len(failures) - 1} more episodes" if len(failures) > 1 else ""
+    more = f" and in {counted(len(failures) - 1, 'more episode')}" if len(failures) > 1 else ""
     split = f"half {half}, " if protocol == "random" else ""
-    return f"{name} at {split}{shots} shots, seed {seed}{more}"
+    return f"{name} at {split}{counted(shots, 'shot')}, seed {seed}{more}"

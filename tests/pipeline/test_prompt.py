@@ -100,7 +100,7 @@ def test_a_row_that_fails_leaves_a_hole_in_the_table_and_is_told_at_the_end(extr
     broken = pipeline(extracted, *arguments, "-S", "train.gap.tau=1.0e-39")
     why = "train: the loss is no finite number at step 0; lower lr or raise tau of the method"
     assert broken.returncode == 1
-    assert broken.stderr.splitlines()[-1] == f"gap at 0 shots, seed 0 and in 1 more episodes: {why}"
+    assert broken.stderr.splitlines()[-1] == f"gap at 0 shots, seed 0 and in 1 more episode: {why}"
     rows = json.loads(broken.stdout)
     assert {(row["method"], row["shots"], row["draws"], row["of"]) for row in rows} == {
         *((method, shots, 1, 1) for method in ("chance", "cca") for shots in (0, 1)),

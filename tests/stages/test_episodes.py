@@ -210,7 +210,7 @@ def test_more_shots_than_a_class_has_names_the_class_its_count_and_the_key() -> 
     assert str(caught.value) == (
         "split.shots asks for 4 pairs of each target class, 'c' has 3 in its train half; set split.shots to 3 or fewer"
     )
-    with pytest.raises(ParamsError, match=r"'c' has 3 in its train half \(1 more classes have too few\)"):
+    with pytest.raises(ParamsError, match=r"'c' has 3 in its train half \(1 more class has too few\)"):
         draw_episodes(ids, labels, splits, **section([5]))
 
 

@@ -14,6 +14,7 @@ from cache.features import FeatureCache
 from cache.manifest import read_manifest
 from cache.mixtures import read_mixture
 from cache.store import folder_of, read_ledger
+from stages import items as stage_items
 from stages.items import MODALITIES, Captions, Items, _names, caption_rows, common_ids, load_items, unit
 from stages.tokens import read_tokens
 from stages.train.params import TrainParams
@@ -116,9 +117,7 @@ def test_a_caption_that_is_no_number_is_named_where_captions_are_kept_apart(tmp_
     here = place(tmp_path, IDS, IMAGES, texts, LABELS)
     build.add_names(here.features, here.store, aligned=True)
     load_items(here.store, here.manifest, here.features, None, "first")
-    with pytest.raises(
-        DamagedError, match=r"^features/\w{32}: the text vector of 'q' \(and those of 1 more items\) is"
-    ):
+    with pytest.raises(DamagedError, match=r"^features/\w{32}: the text vector of 'q' \(and those of 1 more item\) is"):
         load_items(here.store, here.manifest, here.features, None, "first", apart=True)
 
 
@@ -173,8 +172,8 @@ def features_of(tmp_path: Path, broken: dict[str, float]) -> TrainParams:
     ("broken", "also"),
     [
         ({"bee-1": np.nan}, ""),
-        ({"bee-1": np.inf, "cat-0": np.nan}, " (and those of 1 more items)"),
-        ({"fox-7": np.nan, "bee-1": -np.inf, "eel-0": 0.0}, " (and those of 1 more items)"),
+        ({"bee-1": np.inf, "cat-0": np.nan}, " (and those of 1 more item)"),
+        ({"fox-7": np.nan, "bee-1": -np.inf, "eel-0": 0.0}, " (and those of 1 more item)"),
     ],
 )
 def test_the_first_item_whose_vector_is_no_number_is_named_with_what_to_do(tmp_path, broken, also):
@@ -186,6 +185,31 @@ def test_the_first_item_whose_vector_is_no_number_is_named_with_what_to_do(tmp_p
         f"features/{key}: the image vector of 'bee-1'{also} is not finite;"
         " set extract.precision to fp32 and run 'extract' again, or leave the item out of the data set"
     )
+
+
+def test_where_an_encoder_was_as_exact_as_can_be_the_item_is_to_go(tmp_path, monkeypatch):
+    params, opened = features_of(tmp_path, {"bee-1": np.nan}), stage_items.open_features
+
+    def at_fp32(*given):
+        cache = opened(*given)
+        cache.about["content"]["precision"] = "fp32"
+        return cache
+
+    monkeypatch.setattr(stage_items, "open_features", at_fp32)
+    with pytest.raises(DamagedError, match=r"'bee-1' is not finite; leave the item out of the data set$"):
+        load(params, mixtures=False)
+
+
+def test_a_vector_that_was_spoilt_on_disk_is_mended_by_verify(world):
+    folder = folder_of(world.store, "features", read_ledger(world.features).find(rows="text").key)
+    own = FeatureCache.open(folder).pooled()[0]
+    [part] = folder.glob("part-*.h5")
+    whole = part.read_bytes()
+    spoilt = np.full_like(own, np.nan).tobytes()
+    assert whole.count(own.tobytes()) == 1
+    part.write_bytes(whole.replace(own.tobytes(), spoilt))
+    with pytest.raises(DamagedError, match=r"part-00000\.h5.*; run 'verify --repair', then 'extract' "):
+        load(world)
 
 
 def test_a_zero_vector_is_let_through(tmp_path):

@@ -108,7 +108,7 @@ def test_scores_that_are_not_finite_say_whose_they_are_and_name_no_key_that_may_
     with pytest.raises(UserError) as caught:
         build.ranked(task(), head, build.items())
     assert str(caught.value) == (
-        f"heads/{'0' * 32}: the scores of 'spoilt' at 1 shots are not finite; look at the values of"
+        f"heads/{'0' * 32}: the scores of 'spoilt' at 1 shot are not finite; look at the values of"
         " train.spoilt and at the features, then run 'train' again"
     )
 

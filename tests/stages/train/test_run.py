@@ -349,7 +349,7 @@ def test_values_that_cannot_be_chosen_leave_the_other_rows_standing(tmp_path, li
     params = replace(params, section=params.section.model_copy(update={"scm": listed}))
     monkeypatch.setattr(chosen, "judges", Mortal(UserError("no draw"), seed=None))
     stage.run(params)
-    assert listener.failures == ["scm at 0 shots, seed 0 and in 1 more episodes: no draw"]
+    assert listener.failures == ["scm at 0 shots, seed 0 and in 1 more episode: no draw"]
     ledger = read_ledger(params.ledger)
     assert {(key.kind, key.about["method"]) for key in ledger.keys} == {("heads", "cca")}
     assert not ledger.is_whole
@@ -376,7 +376,7 @@ def test_a_shared_selection_that_fails_is_told_of_each_row(tmp_path, listener, m
     params = in_twins(build.params(tmp_path, ["cca", "scm"]))
     monkeypatch.setattr(chosen, "judges", Mortal(UserError("no draw"), seed=None))
     stage.run(params)
-    lines = ["at 0 shots, seed 0 and in 1 more episodes: no draw"] * 2
+    lines = ["at 0 shots, seed 0 and in 1 more episode: no draw"] * 2
     assert sorted(listener.failures) == [f"scm (twin) {lines[0]}", f"scm {lines[0]}"]
 
 

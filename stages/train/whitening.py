@@ -24,7 +24,11 @@ class Spectrum:
     basis: Matrix
 
     def whiten(self, mean: Array, shrinkage: float) -> Affine:
-        """x -> (x - mean) W, W = ((1-s) C + s tr(C)/r I)^(-1/2) up to a rotation and a scale, which no cosine sees."""
+        """x -> (x - mean) W, W = ((1-s) C + s tr(C)/r I)^(-1/2) up to a rotation and a scale, which no cosine sees.
+
+        (ours) tr(C)/r is the mean over the span's r eigenvalues, where DESIGN has tr(C)/d over all d dimensions: the
+        two are one as soon as rows outnumber dimensions, and with fewer rows d would count directions in which no row
+        lies, so that the same s would shrink the less the wider the tower is."""
         mixed = (1 - shrinkage) * self.values + shrinkage * self.values.mean()
         scale = np.sqrt(self.values.mean() / np.maximum(mixed, TINY * self.values.max()))
         return Affine(mean, (self.basis * scale).astype(np.float32))

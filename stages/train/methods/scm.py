@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,8 @@ from stages.train.episode import (
     require_names,
     space,
 )
-from stages.train.generator import make_pairs
-from stages.train.params import Scatter, ScmSection
+from stages.train.generator import Made, make_pairs
+from stages.train.params import GeneratorSection, Scatter, ScmSection
 from stages.train.unlabelled import Judge, refine
 from stages.train.whitening import Spectrum, spectrum
 
@@ -66,47 +66,81 @@ def fit(episode: TrainEpisode, section: ScmSection, seed: int) -> PosteriorHead:
     return prepare(episode, seed)(section)
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What the fits of one episode under many sections share; each is computed when it is first asked for, and once.
+
+    wide: whether unlabelled items count in the space, too. align(wide) maps into the joint space; evidence(where, wide)
+    is what the rows say there, spectra(where, wide, covariance) how they differ; made(wide, generator, count) are
+    made-up pairs."""
+
+    episode: TrainEpisode
+    seed: int
+    align: Callable[[bool], dict[Modality, Affine]]
+    evidence: Callable[[Space, bool], Evidence]
+    spectra: Callable[[Space, bool, Scatter], Spectra]
+    made: Callable[[bool, GeneratorSection, int], Made]
+
+
 def prepare(episode: TrainEpisode, seed: int) -> Callable[[ScmSection], PosteriorHead]:
     """`fit` of one episode under many sections: what they share is computed once. One thread, so that the numbers do
     not depend on how many cores there are."""
+    otherwise = "set train.scm.generated to 0"
     align = cache(lambda wide: space(episode if wide else inductive(episode)))
     evidence = cache(lambda where, wide: gather(episode, align(wide), where, wide))
-    otherwise = "set train.scm.generated to 0"
-    made = cache(lambda wide, how, count: make_pairs(episode, align(wide), how, count, seed, otherwise))
     spectra = cache(lambda where, wide, covariance: spectra_of(evidence(where, wide), covariance))
+    made = cache(lambda wide, how, count: make_pairs(episode, align(wide), how, count, seed, otherwise))
+    return partial(_head, Shared(episode, seed, align, evidence, spectra, made))
 
-    def seen(where: Space, wide: bool, section: ScmSection) -> Evidence:
-        own = evidence(where, wide)
-        if where == "raw" or not section.generated:
-            return own
-        return replace(own, made=made(wide, section.generator, section.generated).pairs.by_class())
 
-    def judge(where: Space, wide: bool, section: ScmSection) -> Vote:
-        if section.names:
-            classes = (*episode.target, *episode.source)
-            require_names(classes, evidence(where, wide).names, "set train.scm.names to false")
-        shots = bool(episode.support.any()) or _learns(episode, section)
-        own = vote(seen(where, wide, section), spectra(where, wide, section.covariance), section, shots)
-        near = where == "raw" and section.vote_neighbours > 0 and bool(episode.support.any())
-        return replace(own, neighbours=neighbours_of(evidence(where, wide), own.whiten, section)) if near else own
+def _head(shared: Shared, section: ScmSection) -> PosteriorHead:
+    """The head under one section."""
+    episode, wide = shared.episode, _is_wide(section)
+    if section.attention:
+        tokens_of(episode.items)  # refuses what cannot be attended to
+    with one_blas_thread():
+        votes = _votes(shared, section)
+    if not section.all_classes:
+        votes = tuple(vote.first(len(episode.target)) for vote in votes)
+    about = _about(episode, section, votes)
+    if not section.generated:
+        return PosteriorHead(about, shared.align(wide), votes)
+    curve = shared.made(wide, section.generator, section.generated).curve
+    return PosteriorHead({**about, "seed": shared.seed}, shared.align(wide), votes, curve)
 
-    def head(section: ScmSection) -> PosteriorHead:
-        wide = section.unlabelled_space and section.rounds > 0
-        if section.attention:
-            tokens_of(episode.items)  # refuses what cannot be attended to
-        with one_blas_thread():
-            votes = tuple(judge(where, wide, section) for where in _spaces(section))
-            if _learns(episode, section):
-                votes = taught(votes, [seen(vote.space, wide, section) for vote in votes], episode, section)
-        if not section.all_classes:
-            votes = tuple(vote.first(len(episode.target)) for vote in votes)
-        about = _about(episode, section, votes)
-        if not section.generated:
-            return PosteriorHead(about, align(wide), votes)
-        curve = made(wide, section.generator, section.generated).curve
-        return PosteriorHead({**about, "seed": seed}, align(wide), votes, curve)
 
-    return head
+def _is_wide(section: ScmSection) -> bool:
+    return section.unlabelled_space and section.rounds > 0
+
+
+def _votes(shared: Shared, section: ScmSection) -> tuple[Vote, ...]:
+    """The votes of all spaces that have one, taught by unlabelled items where these count."""
+    votes = tuple(_judge(shared, where, section) for where in _spaces(section))
+    if not _learns(shared.episode, section):
+        return votes
+    return taught(votes, [_seen(shared, vote.space, section) for vote in votes], shared.episode, section)
+
+
+def _judge(shared: Shared, where: Space, section: ScmSection) -> Vote:
+    """The vote of one space before unlabelled items teach it; UserError where a name that is to judge has no vector."""
+    episode, wide = shared.episode, _is_wide(section)
+    supports, own = bool(episode.support.any()), shared.evidence(where, wide)
+    if section.names:
+        require_names((*episode.target, *episode.source), own.names, "set train.scm.names to false")
+    shots = supports or _learns(episode, section)
+    found = vote(_seen(shared, where, section), shared.spectra(where, wide, section.covariance), section, shots)
+    if where == "joint" or not (section.vote_neighbours > 0 and supports):
+        return found
+    return replace(found, neighbours=neighbours_of(own, found.whiten, section))
+
+
+def _seen(shared: Shared, where: Space, section: ScmSection) -> Evidence:
+    """The evidence in one space, in the joint one with the pairs that are made up."""
+    wide = _is_wide(section)
+    own = shared.evidence(where, wide)
+    if where == "raw" or not section.generated:
+        return own
+    return replace(own, made=shared.made(wide, section.generator, section.generated).pairs.by_class())
 
 
 def _learns(episode: TrainEpisode, section: ScmSection) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from importlib import resources
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image, ImageOps
 
 from cache.errors import UsageError
@@ -53,8 +53,8 @@ def _is_page(path: Path) -> bool:
 
 def write_sheet(target: Path, searcher: Searcher, answer: Answer) -> None:
     """The pictures of the hits on one PNG, best first, with rank, id, score and label below each."""
-    shown = [_ranked(hit, _thumbnail(searcher, hit, contact_sheet.SIDE)) for hit in answer.hits]
-    sheet = draw(shown, answer.query, _about(searcher))
+    shown = [_ranked(hit, picture_at(searcher, hit.place, contact_sheet.SIDE)) for hit in answer.hits]
+    sheet = draw(shown, answer.query, about(searcher))
     write_through(target, lambda part: sheet.save(part, "PNG", optimize=True))
 
 
@@ -63,12 +63,13 @@ def _ranked(hit: Hit, found: Thumbnail) -> Thumbnail:
     return Thumbnail(f"{hit.rank}. {found.id}", below, found.picture, found.problem)
 
 
-def _thumbnail(searcher: Searcher, hit: Hit, side: int) -> Thumbnail:
+def picture_at(searcher: Searcher, place: int, side: int) -> Thumbnail:
+    """The picture of the manifest's row at a place, no side longer than so many pixels, or why there is none."""
     manifest, home = searcher.trained.manifest, searcher.trained.setting.places.home
-    return thumbnail(manifest, home, image_rows(manifest)[hit.place], hit.place, {}, side)
+    return thumbnail(manifest, home, image_rows(manifest)[place], place, {}, side)
 
 
-def _about(searcher: Searcher) -> str:
+def about(searcher: Searcher) -> str:
     """What was searched, and with what."""
     trained = searcher.trained
     return f"{len(searcher.rows):,} items of {trained.manifest.name} · {trained.items.encoder} · {trained.source}"
@@ -81,26 +82,46 @@ def write_page(target: Path, searcher: Searcher, answer: Answer, asked: Image.Im
 
 def render(searcher: Searcher, answer: Answer, asked: Image.Image | None) -> str:
     """The page; every text in it is escaped."""
-    template = resources.files("pipeline").joinpath("answer.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(
+    return fill(
+        "answer.html.j2",
         query=answer.query if asked is None else Path(answer.query).name,
         asked=None if asked is None else embedded(asked),
-        about=_about(searcher),
+        about=about(searcher),
         classes=answer.classes[:LIKELY],
         hits=[{**hit.row(), **_picture(searcher, hit)} for hit in answer.hits],
-        credit=CREDITS.get(searcher.trained.manifest.name, ""),
+        credit=credit(searcher),
     )
 
 
+def fill(name: str, **values: Any) -> str:
+    """A page of this folder with values in it; every text is escaped."""
+    return _templates().get_template(name).render(values)
+
+
+@cache
+def _templates() -> Environment:
+    own = PackageLoader("pipeline", "")
+    return Environment(loader=own, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def credit(searcher: Searcher) -> str:
+    """Whose the pictures are, where their terms ask that it be said."""
+    return CREDITS.get(searcher.trained.manifest.name, "")
+
+
 def _picture(searcher: Searcher, hit: Hit) -> dict[str, str]:
-    found = _thumbnail(searcher, hit, SIDE)
+    found = picture_at(searcher, hit.place, SIDE)
     return {"picture": embedded(found.picture) if found.picture else "", "problem": found.problem}
 
 
 def embedded(picture: Image.Image) -> str:
     """A picture as the address of its own bytes, no side longer than SIDE."""
     small = ImageOps.contain(picture, (SIDE, SIDE), Image.Resampling.LANCZOS) if max(picture.size) > SIDE else picture
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(small)).decode()
+
+
+def jpeg(picture: Image.Image) -> bytes:
+    """A picture as the bytes of a JPEG."""
     data = io.BytesIO()
-    small.convert("RGB").save(data, "JPEG", quality=QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+    picture.convert("RGB").save(data, "JPEG", quality=QUALITY, optimize=True)
+    return data.getvalue()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cache.errors import UsageError, UserError
+from cache.errors import MissingError, UsageError, UserError
 from cache.features import FeatureCache, Part
 from pipeline.trained import Trained, gallery_of, reads_tokens, reads_views
 from pipeline.wiring import STAGES
@@ -88,6 +88,18 @@ class Searcher:
         """Pictures, RGB and upright, as items."""
         return self._as_items("image", encode_pictures(self.encoder, pictures, *self._kept))
 
+    def of_item(self, name: str) -> Items:
+        """An item of the dataset, to ask for what is like it; MissingError where there is none of that id."""
+        if name not in self._row_of:
+            raise MissingError(f"no item with the id '{name}'; take one that a search found")
+        return self.trained.items.take([self._row_of[name]])
+
+    def place_of(self, name: str) -> int:
+        """Which row of the manifest an item is; MissingError where there is none of that id."""
+        if name not in self._places:
+            raise MissingError(f"no item with the id '{name}'; take one that a search found")
+        return self._places[name]
+
     def ask(self, query: str, items: Items, modality: Modality, top: int) -> Answer:
         """What of the other modality fits the first of some items best; `query` is what to call it."""
         one = items.take([0])
@@ -152,6 +164,10 @@ class Searcher:
         manifest, name = self.trained.manifest, self.trained.items.ids[row]
         place = self._places[name]
         return Hit(rank, score, name, ", ".join(manifest.labels[place]), manifest.texts[place][0], place)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.trained.items.ids)}
 
     @cached_property
     def _places(self) -> dict[str, int]:

@@ -6,14 +6,16 @@ What is slow to import is imported inside the commands: `--help` does not wait f
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperCommand
 
-from cache.errors import UsageError, UserError
+from cache.errors import MissingError, UsageError, UserError
 from pipeline.commands.options import PANEL, AsJson, takes_setting
 from pipeline.console import show
 from pipeline.setting import Setting
@@ -48,6 +50,11 @@ HeadFile = Annotated[
 ]
 Sheet = Annotated[Path | None, typer.Option("--sheet", metavar="PNG", help="Draw the hits' pictures on one sheet.")]
 Page = Annotated[Path | None, typer.Option("--page", metavar="HTML", help="Write the answer as one HTML file.")]
+Serve = Annotated[bool, typer.Option("--serve", help="Answer on a page in the browser, on this machine alone.")]
+Port = Annotated[
+    int | None,
+    typer.Option("--port", min=0, max=65535, help="Where --serve answers; 0: any free port.", rich_help_panel=PANEL),
+]
 TEACH = "Teach by example"
 NewClass = Annotated[
     str | None,
@@ -120,22 +127,47 @@ def search(
     keep: Keep = None,
     sheet: Sheet = None,
     page: Page = None,
+    serve: Serve = False,
+    port: Port = None,
     as_json: AsJson = False,
 ) -> None:
     """A text finds pictures, or --image finds texts: by the head of a method that stands, or is trained now.
 
     `--add-class surfing --support a.jpg b.jpg --texts "a man rides a wave"` first teaches it a class by example."""
     lesson = _lesson(add_class, support or [], texts or [], keep)
-    question = _question(query, image, lesson)
+    _require_alone(serve, port, [query is not None, image is not None, sheet is not None, page is not None, as_json])
+    question = "" if serve else _question(query, image, lesson)
     _require_targets(sheet, page, keep)
     if head is not None and (method is not None or shots is not None):
         raise UsageError("--head names a head, which has its method and shots; leave --method and --shots out")
-    section = section_of(setting, {"method": method, "shots": shots, "top": top, "gallery": gallery})
+    section = section_of(setting, {"method": method, "shots": shots, "top": top, "gallery": gallery, "port": port})
+    if serve:
+        return _serve(section, lambda: _open(setting, section, head, lesson, keep))
     searcher = _open(setting, section, head, lesson, keep)
     picture = None if isinstance(question, str) else question.picture
     answer = _ask(searcher, question, section.top)
     _tell(answer, as_json)
     _draw(searcher, answer, picture, sheet, page)
+
+
+def _require_alone(serve: bool, port: int | None, asked: list[bool]) -> None:
+    """UsageError for a page that is served and a question, or what is made of its answer, at once."""
+    if serve and any(asked):
+        raise UsageError("--serve is asked on its page; leave the query, --image, --sheet, --page and --json out")
+    if port is not None and not serve:
+        raise UsageError("--port is where --serve answers; add --serve, or leave --port out")
+
+
+def _serve(section: SearchSection, opened: Callable[[], Searcher]) -> None:
+    """Answer on a page until Ctrl-C; the port is taken before anything costly is done."""
+    if not all(find_spec(name) for name in ("starlette", "uvicorn", "python_multipart")):
+        raise MissingError("--serve needs the extra `serve`; run pip install '.[serve]'")
+    from pipeline import serving
+
+    with serving.listen(section.port) as own:
+        searcher = opened()
+        reporter().say(f"http://{serving.HOST}:{own.getsockname()[1]} (Ctrl-C ends it)")
+        serving.serve(searcher, section.top, own)
 
 
 @dataclass(frozen=True)

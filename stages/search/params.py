@@ -19,3 +19,4 @@ class SearchSection(Section):
     shots: int = Field(ge=0)
     top: int = Field(ge=1)
     gallery: Searched
+    port: int = Field(ge=0, le=65535)

@@ -34,7 +34,7 @@ def covariance_by_loop(values: np.ndarray, members: np.ndarray, kind: str) -> np
 
 
 def cosines_by_loop(values: np.ndarray, members: np.ndarray, kind: str, shrinkage: float) -> np.ndarray:
-    """The cosines of all rows under ((1-s) C + s tr(C)/d I)^(-1/2), by scipy's matrix root on the span of the rows."""
+    """The cosines of all rows under ((1-s) C + s tr(C)/r I)^(-1/2), by scipy's matrix root on the rows' span."""
     centred = values - values.mean(axis=0)
     if len(values) <= values.shape[1]:
         values = values @ linalg.orth(centred.T)

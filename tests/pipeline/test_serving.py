@@ -139,10 +139,22 @@ def test_more_like_a_hit_asks_with_that_item(site: TestClient, searcher: Searche
     assert (f'class="asked" src="/picture?id={name}"' in page.text) == (by == "picture")
 
 
-def test_a_class_is_learnt_from_texts_alone(searcher: Searcher) -> None:
-    site = client(searcher)
-    site.post("/class", **unchosen("pictures", {"name": "dogs", "texts": "dog\nguide dog"}))
-    assert classes(site.get("/", params={"q": "service dog"}))[0][0] == "dogs"
+def test_a_class_is_learnt_from_all_that_was_told_of_it(searcher: Searcher, small_openmoji: Path) -> None:
+    from stages.extract.alone import open_picture
+
+    data, told = picture(small_openmoji), {"name": "class seven", "texts": "dog\r\n\r\nguide dog"}
+    lessons: list[tuple[dict[str, Any], list[Image.Image]]] = [
+        (unchosen("pictures", told), []),
+        ({"data": told, "files": {"pictures": ("a.png", data)}}, [open_picture(data, "")]),
+    ]
+    for sent, pictures in lessons:
+        site = client(searcher)
+        site.post("/class", **sent)
+        knows = searcher.teach("class seven", pictures, ["dog", "guide dog"])
+        likely = knows.ask("", knows.of_texts(["service dog"]), "text", 1).classes[:5]
+        shown = classes(site.get("/", params={"q": "service dog"}))
+        assert shown == [(name, pytest.approx(100 * value, abs=0.051)) for name, value in likely]
+        assert dict(shown)["class seven"] > 1
 
 
 def test_a_class_is_learnt_by_example_and_asked_for(searcher: Searcher, small_openmoji: Path) -> None:

@@ -49,7 +49,7 @@ def _factor(centred: Matrix, ridge: float) -> Matrix:
     """The lower Cholesky factor of a regularised covariance (D, D)."""
     rows, width = centred.shape
     covariance = centred.T @ centred / rows
-    # (ours) n - 1 eigenvalues at most are not 0; told apart from the mean over all of them by figures on target classes
+    # (ours) n - 1 eigenvalues at most are not 0, and the ridge is in units of their mean: decision 5
     covariance[np.diag_indices(width)] += ridge * np.trace(covariance) / max(1, min(rows - 1, width))
     try:
         return np.asarray(linalg.cholesky(covariance, lower=True))

@@ -12,6 +12,7 @@ import pyarrow as pa
 from cache import shards
 from cache.episodes import Episode, read_episodes
 from cache.errors import UsageError, UserError
+from cache.files import digest_file, digest_of
 from cache.heads import FILES, HEAD, HISTORY, read_history, write_history
 from cache.scores import HISTORY as CURVES
 from cache.scores import write_history as write_curves
@@ -88,7 +89,8 @@ def _sources(params: TrainParams, rows: list[Row]) -> Sources:
     mixtures = params.mixtures if any(row.uses_views for row in rows) else None
     paths = params.store, params.manifest, params.features, mixtures
     apart = any(isinstance(row.section, ScmSection) and row.section.captions == "all" for row in rows)
-    return Sources(*paths, params.captions, params.episodes, apart)
+    named = [path for path in (params.manifest, params.features, mixtures, params.episodes) if path is not None]
+    return Sources(*paths, params.captions, params.episodes, apart, digest_of([digest_file(path) for path in named]))
 
 
 def _folder(params: TrainParams, job: Job) -> Path:

@@ -34,7 +34,8 @@ Draw = tuple[str, int, int, int]  # protocol, half, shots, seed: which episode
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a worker reads the items and episodes, once for all that it does."""
+    """Where a worker reads the items and episodes, once for all that it does. state: the digest of the files named
+    here; datasets may follow each other at the same paths, and a worker outlives a run."""
 
     store: Path
     manifest: Path
@@ -43,6 +44,7 @@ class Sources:
     captions: str
     episodes: Path
     apart: bool  # whether a row learns from each caption by itself
+    state: str
 
 
 @dataclass(frozen=True)

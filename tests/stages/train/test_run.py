@@ -408,6 +408,18 @@ def test_a_failure_in_a_worker_arrives_as_the_same_line(tmp_path, listener):
     assert not list((params.store / "heads").iterdir())
 
 
+def test_workers_that_outlive_a_run_read_what_lies_at_the_same_paths_then(tmp_path, monkeypatch):
+    here, drawn = tmp_path / "here", build.tokens
+    for shift in (0, 7):
+        monkeypatch.setattr(build, "tokens", lambda seed, shift=shift: drawn(seed + shift))
+        shutil.rmtree(here, ignore_errors=True)
+        params = build.params(here, ["gap", "cca"])
+        stage.run(replace(params, section=params.section.model_copy(update={"workers": 2})))
+    alone = build.params(tmp_path / "alone", ["gap", "cca"])
+    stage.run(alone)
+    assert heads(params) == heads(alone)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_that_was_killed_goes_on_with_the_missing_heads_alone(tmp_path, listener, workers):
     clean, killed = (build.params(tmp_path / name, ["cca", "gap"]) for name in ("clean", "killed"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from ablations.selection import GRID, PAGE, RESULTS, point, render, verdict
+from ablations.selection import GRIDS, PAGE, RESULTS, point, render, verdict
 from cache.episodes import Episode
 from cache.files import read_json
 from pipeline.commands.options import gather
@@ -51,20 +53,26 @@ def test_supports_come_from_the_train_halves_and_queries_from_the_test_halves() 
         assert len(draw.ids["support"]) == draw.shots * len(draw.target_classes)
 
 
-@pytest.mark.parametrize("key", GRID)
-def test_the_shipped_value_is_among_those_tried(key: str) -> None:
+@pytest.mark.parametrize(("overlay", "key"), [(overlay, key) for overlay, grid in GRIDS.items() for key in grid])
+def test_the_shipped_value_is_among_those_tried(overlay: str, key: str) -> None:
     shipped = train_section()
-    assert [at for at in (point(shipped, key, v) for v in GRID[key]) if at.section == getattr(shipped, at.method)]
+    tried = (point(shipped, key, values) for values in GRIDS[overlay][key])
+    assert [at for at in tried if at.section == getattr(shipped, at.method)]
+
+
+def entries() -> list[dict[str, Any]]:
+    """What was found on every key of every dataset."""
+    return [entry for block in read_json(RESULTS)["blocks"] for entry in block["keys"]]
 
 
 def test_the_committed_figures_are_of_the_shipped_values() -> None:
-    for entry in read_json(RESULTS)["keys"]:
+    for entry in entries():
         at = point(train_section(), entry["key"], entry["shipped"])
         assert at.section == getattr(train_section(), at.method)
 
 
 def test_the_winner_has_the_highest_mean() -> None:
-    for entry in read_json(RESULTS)["keys"]:
+    for entry in entries():
         best = max(entry["rows"], key=lambda row: float(np.mean(row["mAP"])))
         assert best["values"] == entry["winner"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cache.manifest import Manifest, check_blocks, write_blocks
@@ -27,6 +27,8 @@ def run(params: IngestParams) -> None:
         def blocks() -> Iterator[Manifest]:
             return (captioned(block, params.section.captions) for block in found.blocks())
 
+        if found.lost and not any(map(len, blocks())):  # all there was is missing: that is what to say
+            _settle(found, found.lost, len(found.lost), params)
         pairs = check_blocks(found.name, blocks, bare=not dataset.pictures)
     tally = Tally(found.name)
     kept = measured(blocks(), found, pairs, params) if dataset.pictures else blocks()
@@ -52,10 +54,14 @@ def measured(blocks: Iterator[Manifest], found: Listed, pairs: int, params: Inge
         kept = block if len(rows) == len(block) else rows_kept(block, [row for row, _, _ in rows])
         yield replace(kept, bytes=sizes, xxh3=[digest for _, _, digest in rows])
     reporter().finish("pictures")
-    record = params.manifest.with_suffix(".missing.txt")
-    settle(found.name, lost, len(found.lost) + pairs, str(root), params.section.allow_missing, record)
+    _settle(found, lost, len(found.lost) + pairs, params)
     if not there:
         check_blocks(found.name, list)
+
+
+def _settle(found: Listed, lost: Sequence[str], pairs: int, params: IngestParams) -> None:
+    record = params.manifest.with_suffix(".missing.txt")
+    settle(found.name, lost, pairs, str(params.home / found.root), params.section.allow_missing, record)
 
 
 def captioned(manifest: Manifest, captions: Captions) -> Manifest:

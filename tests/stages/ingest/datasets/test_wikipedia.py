@@ -97,6 +97,15 @@ def test_more_missing_articles_than_a_hundredth_stop_the_run(tmp_path: Path) -> 
     assert not params(tmp_path, "wikipedia").manifest.exists()
 
 
+def test_where_every_article_is_missing_that_is_what_is_said(tmp_path: Path) -> None:
+    root = small(tmp_path)
+    for article in (root / "texts").iterdir():
+        article.unlink()
+    with pytest.raises(MissingError, match=r"^wikipedia: 4 of 4 pairs name a file that is missing, more than the 1% "):
+        run(params(tmp_path, "wikipedia"))
+    assert params(tmp_path, "wikipedia").manifest.with_suffix(".missing.txt").read_text().count("texts/") == 4
+
+
 @pytest.mark.parametrize("part", ["", "texts", "images", "texts/a-2.xml", "categories.list"])
 def test_a_folder_without_read_rights_is_one_line_and_no_missing_data(tmp_path: Path, part: str) -> None:
     root = small(tmp_path)

@@ -205,6 +205,7 @@ def test_what_there_is_is_listed(extracted: Path) -> None:
 
 
 def test_info_lists_keys_and_explains_one(extracted: Path) -> None:
+    pipeline(extracted, "train", "--method", "gcrdp", "--shots", "1", "--seeds", "1")
     rows = json.loads(pipeline(extracted, "info", "--json").stdout)
     assert {row["kind"] for row in rows} >= {"features", "mixtures", "heads"}
     about = json.loads(pipeline(extracted, "info", rows[0]["key"], "--json").stdout)

@@ -10,7 +10,7 @@ import pytest
 from proof.checkout import ROOT, pipeline, set_params
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # what a file trains there must not change what another one finds
 def small_openmoji(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded default at 20 pictures a class, extracted: 620 pairs of 31 classes."""
     here = tmp_path_factory.mktemp("openmoji") / "here"

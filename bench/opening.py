@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bench.row import Row
+from bench.row import Row, within
 from cache import hdf5, shards
 from cache.features import FAILED, INDEX, PART_NAME, FeatureCache, file_names
 from cache.files import write_table
@@ -39,16 +39,13 @@ def _opened(per_part: int, parts: str) -> list[Row]:
     seconds, megabytes = (min(round_[key] for round_ in told) for key in ("seconds", "megabytes"))
     note = f"{told[0]['rows']} rows in {parts}, in a fresh process; asked for: {', '.join(COLUMNS)}"
     return [
-        Row(f"opening, {parts}", seconds, SECONDS, SECONDS / seconds, 1.0, "the limit", note=note),
-        Row(
-            name=f"memory of opening, {parts}",
-            ours=megabytes,
-            theirs=MEGABYTES,
-            ratio=MEGABYTES / megabytes,
-            promised=1.0,
-            against="the limit",
-            unit="MB",
-            note=f"resident, beyond the {told[0]['asked']:.0f} MB of the columns asked for",
+        within(f"opening, {parts}", seconds, SECONDS, note),
+        within(
+            f"memory of opening, {parts}",
+            megabytes,
+            MEGABYTES,
+            f"resident, beyond the {told[0]['asked']:.0f} MB of the columns asked for",
+            "MB",
         ),
     ]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import joblib
 
-from bench.row import Row, seconds
+from bench.row import Row, seconds, within
 from pipeline.commands.options import gather
 from pipeline.wiring import STAGES
 from stages.train.params import TrainParams
@@ -40,7 +40,7 @@ def rows_of(told: Mapping[str, float]) -> list[Row]:
     made = f"{int(told['made'])} selections, the items read once"
     notes = {"repro": "every stage, installation aside", "selections": made}
     limits = [
-        Row(name, told[part], SECONDS[part], SECONDS[part] / told[part], 1.0, "the limit", note=notes[part])
+        within(name, told[part], SECONDS[part], notes[part])
         for name, part in (("make repro, a fresh copy", "repro"), ("make repro, all selections", "selections"))
     ]
     note = f"{heads} heads of the run of `make repro`, on {cores} cores"

@@ -24,6 +24,11 @@ class Row:
     device: str = "cpu"
 
 
+def within(name: str, ours: float, limit: float, note: str, unit: str = "s") -> Row:
+    """A row against a limit that is promised: how many times what was measured fits into it."""
+    return Row(name, ours, limit, limit / ours, 1.0, "the limit", unit, note)
+
+
 def seconds(run: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """What one run takes by a clock: the wall's, or that of all cores at work for this process."""
     begin = clock()

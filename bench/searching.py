@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 
-from bench.row import Row, best_in_turns
+from bench.row import Row, best_in_turns, within
 from stages.retrieval import Float32
 from stages.search.index import best
 
@@ -52,4 +52,4 @@ def _memory(gallery: Float32, query: Float32) -> Row:
     most = tracemalloc.get_traced_memory()[1] / 1e6
     tracemalloc.stop()
     note = "the most there was at a time beside the vectors, however many they are"
-    return Row(f"memory of search, {ROWS:,} items", most, MEGABYTES, MEGABYTES / most, 1.0, "the limit", "MB", note)
+    return within(f"memory of search, {ROWS:,} items", most, MEGABYTES, note, "MB")

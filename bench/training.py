@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from bench.pairs import episode_of, make_pairs
-from bench.row import Row, median_seconds
+from bench.row import Row, median_seconds, within
 from cache.episodes import Episode
 from stages.evaluate.plan import Task
 from stages.evaluate.ranking import Result, evaluate_task, look
@@ -45,7 +45,7 @@ def _row(name: str, items: Items, episode: Episode) -> Row:
     work = f"fitted on {fitted_on}" + f", {asked} ranked for {asked} in both directions" * (name in SCORED)
     what = f"{PAIRS:,} pairs of {CLASSES} classes, K = {COMPONENTS}, values of params.yaml"
     note = f"{what}; {work}"
-    return Row(f"{name}, an episode", took, SECONDS[name], SECONDS[name] / took, 1.0, "the limit", note=note)
+    return within(f"{name}, an episode", took, SECONDS[name], note)
 
 
 def section_of(name: str) -> Any:

@@ -111,8 +111,9 @@ def _ledger_of(setting: Setting, method: str, shots: int) -> tuple[Setting, Ledg
     """The heads that stand under the present parameters, if that one is among them; else that one is trained alone."""
     if method in setting.params.train.methods and shots in setting.params.split.shots:
         found = locate(setting, "train")
-        if found and key_of(read_ledger(found), method, shots):
-            return setting, read_ledger(found)
+        ledger = read_ledger(found) if found else None
+        if ledger and key_of(ledger, method, shots):
+            return setting, ledger
     alone = _alone(setting, method, shots)
     return alone, read_ledger(require(alone, "train"))
 

@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from cache.errors import UsageError
-from stages.heads.head import Affine
+from stages.heads.head import TOKEN_CELLS, Affine, tokens_in_space
 from stages.items import MODALITIES, Array, Items, Modality, has_joint_tokens, unit
 from stages.retrieval import blocks
-from stages.tokens import Tokens, check_tokens, read_tokens
-
-_CELLS = 1 << 20  # values of padded tokens, or of places, that stand at a time: some 30 MB with their copies
+from stages.tokens import Tokens, check_tokens
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,9 @@ def attended(
     """`attend` of all items of a source, block by block: which rows, and their places (B, C, d). align: what maps the
     tokens of a tower into the joint space, None where they are in it."""
     longest, width = int(source.lengths.max()), max(whiten.map.shape)
-    for rows in blocks(len(source), max(longest, len(asked)) * width, _CELLS):
-        tokens, mask = read_tokens(source, np.arange(rows.start, rows.stop))
-        own = np.asarray(tokens, np.float32)
-        yield rows, attend(own if align is None else align(own), mask, whiten, asked, tau)
+    for rows in blocks(len(source), max(longest, len(asked)) * width, TOKEN_CELLS):
+        tokens, mask = tokens_in_space(source, np.arange(rows.start, rows.stop), align)
+        yield rows, attend(tokens, mask, whiten, asked, tau)
 
 
 def cosines(source: Tokens, align: Affine | None, whiten: Affine, asked: Array, tau: float) -> Array:

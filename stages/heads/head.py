@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache.errors import UserError
-from stages.items import Array, Items, Modality, unit
+from stages.items import Array, Items, Modality, Rows, unit
 from stages.section import Gallery, Match
+from stages.tokens import Tokens, read_tokens
+
+TOKEN_CELLS = 1 << 20  # values of padded tokens that stand at a time: some 30 MB with their copies
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,14 @@ def to_sphere(values: Array, aligned: bool, align: Affine | None) -> Array:
     if align is not None:
         values = align(unit(values) if aligned else values)
     return unit(values)
+
+
+def tokens_in_space(source: Tokens, rows: Rows, align: Affine | None) -> tuple[Array, NDArray[np.bool_]]:
+    """The tokens of some items in the space that retrieval is in, at their own length: (B, N, d) float32 and mask
+    (B, N) bool, False where there is no token. align: what maps them there, None where they are in it."""
+    tokens, mask = read_tokens(source, rows)
+    own = np.asarray(tokens, np.float32)
+    return own if align is None else align(own), mask
 
 
 def check_encoder(about: Mapping[str, Any], items: Items) -> None:

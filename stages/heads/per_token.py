@@ -11,12 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cache.errors import UsageError
-from stages.heads.head import Affine
+from stages.heads.head import TOKEN_CELLS, Affine, tokens_in_space
 from stages.items import MODALITIES, Array, Items, Modality, Rows, has_joint_tokens, unit
 from stages.retrieval import blocks
-from stages.tokens import read_tokens
-
-_CELLS = 1 << 20  # values of padded tokens that stand at a time: some 30 MB with their copies
 
 
 class Parted(NamedTuple):
@@ -51,10 +48,7 @@ def parted(items: Items, modality: Modality, rows: Rows, align: Affine | None) -
     assert items.tokens is not None
     assert items.responsibilities is not None
     assert items.live is not None  # see require_tokens
-    tokens, _ = read_tokens(items.tokens[modality], rows)
-    values = np.asarray(tokens, np.float32)
-    if align is not None:
-        values = align(values)
+    values, _ = tokens_in_space(items.tokens[modality], rows, align)
     owners = items.responsibilities[modality].padded(rows)
     live = items.live[modality][rows]
     mass = np.where(live, owners.sum(axis=1), -1)
@@ -71,7 +65,7 @@ def token_views(items: Items, modality: Modality, align: Affine | None, head: Ca
     assert items.tokens is not None
     found: list[Array] = []
     longest = int(items.tokens[modality].lengths.max(initial=1))
-    for block in blocks(len(items), longest * items.pooled[modality].shape[1], _CELLS):
+    for block in blocks(len(items), longest * items.pooled[modality].shape[1], TOKEN_CELLS):
         own = parted(items, modality, np.arange(block.start, block.stop), align)
         found.append(unit(own.shares.transpose(0, 2, 1) @ unit(head(own.directions))))
     return np.concatenate(found)

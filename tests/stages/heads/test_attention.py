@@ -124,7 +124,7 @@ def test_a_zero_token_leaves_every_place_finite() -> None:
 @pytest.mark.parametrize("cells", [1, 200, 1 << 20])
 @pytest.mark.parametrize("align", [None, Affine(some(4, WIDTH), some(5, WIDTH, JOINT))], ids=["joint", "two towers"])
 def test_cosines_are_those_of_the_loop_in_blocks_of_any_size(items, align, cells, monkeypatch) -> None:
-    monkeypatch.setattr(attention, "_CELLS", cells)
+    monkeypatch.setattr(attention, "TOKEN_CELLS", cells)
     whiten = WHITEN if align is None else Affine(some(6, JOINT), some(7, JOINT, PLACE))
     for m in MODALITIES:
         found = cosines(items.tokens[m], align, whiten, ASKED, TAU[m])
@@ -137,7 +137,7 @@ def test_cosines_are_those_of_the_loop_in_blocks_of_any_size(items, align, cells
 
 
 def test_a_block_holds_few_items(items, monkeypatch) -> None:
-    monkeypatch.setattr(attention, "_CELLS", 200)
+    monkeypatch.setattr(attention, "TOKEN_CELLS", 200)
     sizes = [len(p) for _, p in attention.attended(items.tokens["text"], None, WHITEN, ASKED, 0.1)]
     assert sum(sizes) == len(items)
     assert max(sizes) * 7 * WIDTH <= 200  # the longest text has seven tokens

@@ -97,22 +97,22 @@ def test_neither_padding_nor_the_block_an_item_is_in_counts(items: Items, monkey
     one = per_token_head()
     together = views_of(one, items, "text")
     assert {len(own) for own in TOKENS["text"]} == {2, 3, 4, 5, 6}
-    monkeypatch.setattr(per_token, "_CELLS", 1)
+    monkeypatch.setattr(per_token, "TOKEN_CELLS", 1)
     assert views_of(one, items, "text") == pytest.approx(together, abs=1e-6)
     order = np.arange(len(items))[::-1]
     assert views_of(one, items.take(order), "text") == pytest.approx(together[order], abs=1e-6)
 
 
 def test_tokens_are_read_a_block_of_bounded_size_at_a_time(items: Items, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes, plain = [], per_token.read_tokens
+    sizes, plain = [], per_token.tokens_in_space
 
-    def watched(source: Any, rows: Any) -> Any:
-        found = plain(source, rows)
+    def watched(*given: Any) -> Any:
+        found = plain(*given)
         sizes.append(found[0].size)
         return found
 
-    monkeypatch.setattr(per_token, "read_tokens", watched)
-    monkeypatch.setattr(per_token, "_CELLS", 4 * 6 * build.WIDTH)
+    monkeypatch.setattr(per_token, "tokens_in_space", watched)
+    monkeypatch.setattr(per_token, "TOKEN_CELLS", 4 * 6 * build.WIDTH)
     views_of(per_token_head(), items, "text")
     assert max(sizes) <= 4 * 6 * build.WIDTH
     assert len(sizes) >= len(items) / 4

@@ -23,7 +23,7 @@ from pipeline.commands.options import gather
 from pipeline.console import ConsoleReporter
 from pipeline.wiring import STAGES, locate, make, require
 from stages.items import Items, load_items
-from stages.progress import report_to, reporter
+from stages.progress import report_to, reporter, working
 from stages.section import Section, with_values
 from stages.stats import support_interval
 from stages.train.episode import train_episode
@@ -98,9 +98,8 @@ def measure(overlay: str) -> dict[str, Any]:
     episodes = list(itertools.chain.from_iterable(zip(*(source_draws(given, DRAWS, k) for k in SHOTS), strict=True)))
     asked = {key: [point(params.section, key, values) for values in tried] for key, tried in GRIDS[overlay].items()}
     distinct = {_name(at): at for own in asked.values() for at in own}
-    reporter().start(WORK, len(distinct))
-    found = {name: _by_shots(at, episodes, items, params.section.align) for name, at in distinct.items()}
-    reporter().finish(WORK)
+    with working(WORK, len(distinct)):
+        found = {name: _by_shots(at, episodes, items, params.section.align) for name, at in distinct.items()}
     keys = [_judge(key, own, found, getattr(params.section, own[0].method)) for key, own in asked.items()]
     return {"dataset": read_manifest(params.manifest).name, "source_classes": _classes(episodes), "keys": keys}
 

@@ -64,7 +64,7 @@ convolutional tower: no weights of a ViT were to be had, so its tokens could not
 `python -m pipeline extract` and `train` do it with `--overlay ablations/overlays/core20.yaml --overlay
 ablations/overlays/per-token.yaml -S encoder=ViT-B-32/openai -S extract.heads=null`.
 """
-HALVES = "Three draws of the supports in each class split. ± is over draws, of the mean over class splits.\n"
+HALVES = "± is over draws, of the mean over class splits.\n"
 CHECKS = {
     "openmoji-halves": Block(
         "`openmoji` over 10 random class splits", ("openmoji", "shipped", "halves"), "cca", HALVES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -63,3 +65,15 @@ def report_to(reporter: Reporter) -> Reporter:
 def reporter() -> Reporter:
     """The reporter in force."""
     return _current
+
+
+@contextmanager
+def working(what: str, total: int, done: int = 0) -> Iterator[None]:
+    """A piece of work from its start to its end, which is told however it ends: no bar and no line of progress
+    outlives work that an error stopped."""
+    told = reporter()
+    told.start(what, total, done)
+    try:
+        yield
+    finally:
+        told.finish(what)

@@ -23,7 +23,7 @@ from stages.evaluate.tables import query_table, score_rows
 from stages.heads.files import load_head
 from stages.heads.head import Head
 from stages.items import Items, load_items, require_sound
-from stages.progress import reporter
+from stages.progress import reporter, working
 from stages.section import Gallery
 
 WORK = "evaluate"
@@ -64,14 +64,13 @@ def _lacking(ledger: Ledger) -> dict[str, Any]:
 
 def _results(store: Path, tasks: list[Task], items: Items) -> Iterator[Result]:
     """The results in the order of the tasks; each head is read once."""
-    reporter().start(WORK, len(tasks))
-    for key, group in groupby(tasks, key=lambda task: task.key):
-        own = list(group)
-        seen = look(own, _head(folder_of(store, "heads", key)), items)
-        for task in own:
-            yield evaluate_task(task, seen)
-            reporter().advance(WORK, 1)
-    reporter().finish(WORK)
+    with working(WORK, len(tasks)):
+        for key, group in groupby(tasks, key=lambda task: task.key):
+            own = list(group)
+            seen = look(own, _head(folder_of(store, "heads", key)), items)
+            for task in own:
+                yield evaluate_task(task, seen)
+                reporter().advance(WORK, 1)
 
 
 def _head(folder: Path) -> Head:

@@ -24,7 +24,7 @@ from stages.extract.imported import Imported, copy_shards
 from stages.extract.params import ExtractSection, Tokens
 from stages.extract.plan import Row, plan_shards, shard_count
 from stages.extract.shard import Finished, Piece, Task, Times, extract_shards
-from stages.progress import reporter
+from stages.progress import reporter, working
 
 LIBRARIES = ("torch", "open_clip_torch", "timm", "transformers", "pillow", "numpy")
 
@@ -96,7 +96,6 @@ def begin(job: Job) -> list[Task]:
     todo = set(shards.unfinished(job.folder))
     done = [i for i in range(parts) if features.PART_NAME(i) not in todo]
     planned = plan_shards(len(job.rows), per_shard, done)
-    reporter().start(job.name, len(job.rows), len(job.rows) - sum(s.stop - s.start for s in planned))
     return [
         Task(
             index=shard.index,
@@ -142,10 +141,8 @@ def extract(job: Job, tasks: list[Task]) -> list[Finished]:
         shards.record(job.folder, shard.file, features.PART_NAME(shard.index), shard.rows)
         finished.append(_with_record(shard, time.perf_counter() - begun))
 
-    try:
+    with working(job.name, len(job.rows), len(job.rows) - sum(len(task.rows) for task in tasks)):
         _extract(job, tasks, recorded)
-    finally:
-        reporter().finish(job.name)
     return finished
 
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 from cache.errors import DamagedError, UserError, one_line
-from stages.progress import reporter
+from stages.progress import reporter, working
 
 GZIP = b"\x1f\x8b"
 ENCRYPTED = 1  # a flag of a zip's member
@@ -45,13 +45,12 @@ def members_of(name: str, archive: Path) -> Iterator[Member]:
     """
     read = _zip_members if archive.name.lower().endswith(".zip") else _tar_members
     task, total = f"unpack {archive.name} (MB)", archive.stat().st_size
-    reporter().start(task, total // 10**6)
     told = 0
-    for position, member in read(name, archive):
-        yield member
-        reporter().advance(task, position // 10**6 - told)
-        told = position // 10**6
-    reporter().finish(task)
+    with working(task, total // 10**6):
+        for position, member in read(name, archive):
+            yield member
+            reporter().advance(task, position // 10**6 - told)
+            told = position // 10**6
 
 
 def confined_name(name: str, archive: Path, path: str) -> str:

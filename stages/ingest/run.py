@@ -13,7 +13,7 @@ from stages.ingest.datasets import find, loader
 from stages.ingest.params import Captions, IngestParams
 from stages.ingest.pictures import measure
 from stages.ingest.places import readable
-from stages.progress import reporter
+from stages.progress import reporter, working
 
 
 def run(params: IngestParams) -> None:
@@ -42,18 +42,17 @@ def measured(blocks: Iterator[Manifest], found: Listed, pairs: int, params: Inge
 
     pairs: of all blocks; those that the loader left out already are missing, too."""
     root, lost, there = params.home / found.root, list(found.lost), 0
-    reporter().start("pictures", pairs)
-    for block in blocks:
-        with readable(params.dataset):
-            seen = measure(found.name, root, block.images)
-        rows = [(row, *each) for row, each in enumerate(seen) if each is not None]
-        lost += [image for image, each in zip(block.images, seen, strict=True) if each is None]
-        there += len(rows)
-        sizes = [size for _, size, _ in rows]
-        reporter().advance("pictures", len(block), megabytes=sum(sizes) / 1e6)
-        kept = block if len(rows) == len(block) else rows_kept(block, [row for row, _, _ in rows])
-        yield replace(kept, bytes=sizes, xxh3=[digest for _, _, digest in rows])
-    reporter().finish("pictures")
+    with working("pictures", pairs):
+        for block in blocks:
+            with readable(params.dataset):
+                seen = measure(found.name, root, block.images)
+            rows = [(row, *each) for row, each in enumerate(seen) if each is not None]
+            lost += [image for image, each in zip(block.images, seen, strict=True) if each is None]
+            there += len(rows)
+            sizes = [size for _, size, _ in rows]
+            reporter().advance("pictures", len(block), megabytes=sum(sizes) / 1e6)
+            kept = block if len(rows) == len(block) else rows_kept(block, [row for row, _, _ in rows])
+            yield replace(kept, bytes=sizes, xxh3=[digest for _, _, digest in rows])
     _settle(found, lost, len(found.lost) + pairs, params)
     if not there:
         check_blocks(found.name, list)

@@ -11,7 +11,7 @@ from cache.mixtures import MixtureRows
 from stages.batches import Rows, plan_shares
 from stages.em import Mixture, fit_mixture, shuffle_responsibilities, views_of
 from stages.mixture.params import MixtureSection
-from stages.progress import reporter
+from stages.progress import reporter, working
 from stages.threads import side_by_side
 from stages.tokens import Tokens, read_tokens
 
@@ -19,7 +19,6 @@ from stages.tokens import Tokens, read_tokens
 def fit_items(source: Tokens, ids: list[str], section: MixtureSection, components: int) -> MixtureRows:
     """Fit `components` to every item; rows in the order of `ids`, whatever batch an item was in."""
     what = f"mixture {source.modality}"
-    reporter().start(what, len(ids))
     width = read_tokens(source, np.array([0]))[0].shape[2]
     rows = _room(source.lengths, components, width, section.iterations)
 
@@ -31,9 +30,9 @@ def fit_items(source: Tokens, ids: list[str], section: MixtureSection, component
         return len(items), tokens.nbytes
 
     batches = plan_shares(source.lengths, width, section.covariance, torch.get_num_threads())
-    for count, size in side_by_side(fit_batch, batches):
-        reporter().advance(what, count, size / 1e6)
-    reporter().finish(what)
+    with working(what, len(ids)):
+        for count, size in side_by_side(fit_batch, batches):
+            reporter().advance(what, count, size / 1e6)
     return rows
 
 

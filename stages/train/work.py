@@ -22,7 +22,7 @@ from cache.store import lock
 from stages.crew import Crew, require_seen, work_by_crew
 from stages.items import Items, load_items, require_sound
 from stages.naming import row_label
-from stages.progress import reporter
+from stages.progress import reporter, working
 from stages.threads import one_blas_thread
 from stages.train.params import TrainParams, TrainSection
 from stages.train.plan import Row
@@ -127,14 +127,11 @@ def work_off(params: TrainParams, world: World, tasks: Sequence[Task], what: str
     missing = [task for task in tasks if not shards.is_whole(task.folder)]
     if missing:
         require_sound(params.store, world.items)  # nothing is fitted on damaged features or mixtures
-    reporter().start(what, len(missing))
     failures: list[tuple[int, Failure]] = []
     seconds: dict[str, float] = {}
-    try:
+    with working(what, len(missing)):
         for first in range(0, len(missing), ROUND):
             failures += _round(params, world, missing[first : first + ROUND], seconds, what)
-    finally:
-        reporter().finish(what)
     return [failure for _, failure in sorted(failures, key=lambda found: found[0])]
 
 

@@ -21,6 +21,7 @@ import typer
 from cache.errors import ParamsError, UserError
 from pipeline.console import LOG_EVERY, ConsoleReporter, _Work, clock, guarded, show
 from proof.checkout import ROOT, environment
+from stages.progress import report_to, working
 
 
 def fail(error: BaseException) -> None:
@@ -182,4 +183,18 @@ def test_a_piece_of_work_that_is_over_at_once_says_nothing(capsys: pytest.Captur
     reporter.advance("two", 3)
     for name in ("one", "two"):
         reporter.finish(name)
+    assert capsys.readouterr().err == ""
+
+
+def test_work_that_an_error_stops_tells_no_more_of_its_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.console.LOG_EVERY", 0.1)
+    before = report_to(ConsoleReporter())
+    try:
+        with pytest.raises(UserError), working("texts", 3):
+            raise UserError("a: b")
+    finally:
+        report_to(before)
+    time.sleep(0.4)
     assert capsys.readouterr().err == ""

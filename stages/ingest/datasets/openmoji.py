@@ -18,7 +18,7 @@ from cache.files import digest_bytes, digest_of, write_bytes
 from cache.manifest import Manifest
 from stages.ingest.params import IngestParams
 from stages.ingest.places import dataset_folder, from_home
-from stages.progress import reporter
+from stages.progress import reporter, working
 
 LEAST = 20  # a subcategory with fewer emoji is no class
 SIDE = 224  # pixels of the square picture
@@ -108,11 +108,10 @@ def _draw_all(folder: Path, emoji: Sequence[Emoji], font_file: bytes) -> None:
     if not absent:
         return
     font = _open_font(font_file)
-    reporter().start("draw emoji", len(emoji), done=len(emoji) - len(absent))
-    for one in absent:
-        write_bytes(folder / f"{one.unified}.png", _png(draw(one.characters, font), recipe))
-        reporter().advance("draw emoji", 1)
-    reporter().finish("draw emoji")
+    with working("draw emoji", len(emoji), done=len(emoji) - len(absent)):
+        for one in absent:
+            write_bytes(folder / f"{one.unified}.png", _png(draw(one.characters, font), recipe))
+            reporter().advance("draw emoji", 1)
 
 
 def _open_font(font_file: bytes) -> ImageFont.FreeTypeFont:

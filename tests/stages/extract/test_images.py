@@ -10,7 +10,7 @@ from PIL import Image
 from cache.errors import MissingError, UserError
 from cache.features import Failure
 from cache.files import digest_bytes
-from stages.extract import images
+from stages import pictures
 from stages.extract.images import Picture, decode, load
 from stages.extract.plan import Row
 
@@ -69,7 +69,7 @@ def test_a_picture_of_300_megapixels_is_refused_before_it_is_unpacked(
 
 
 def test_the_bound_holds_where_pillow_only_warns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_PIXELS", 599)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 599)
     with pytest.raises(Image.DecompressionBombError, match="30 x 20 pixels; the bound is 599"):
         decode(saved(noise(), "PNG"))
 

@@ -161,7 +161,7 @@ def _extract(job: Job, tasks: list[Task], recorded: Callable[[Finished], None]) 
     section, device = job.section, job.encoder.device.type
     workers = min(section.workers, len(tasks))
     if workers > 1:
-        extract_by_crew(job.choice, tasks, workers, device, section.backend, record_and_advance)
+        extract_by_crew(job.choice, job.encoder.digest, tasks, workers, device, section.backend, record_and_advance)
         return
     with closing(extract_shards(job.encoder, tasks, lanes_of(device, 1), advance)) as stream:
         for shard in stream:

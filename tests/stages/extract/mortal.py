@@ -18,7 +18,7 @@ class MortalTask:
     grave: Path
 
 
-def die_once(_choice: None, task: MortalTask, _lanes: int) -> MortalTask:
+def die_once(_choice: None, _digest: str, task: MortalTask, _lanes: int) -> MortalTask:
     """Die as by a kill -9, once; the second time be done at once."""
     if task.index == 3:
         try:
@@ -29,7 +29,7 @@ def die_once(_choice: None, task: MortalTask, _lanes: int) -> MortalTask:
     return task
 
 
-def die_always(_choice: None, task: MortalTask, _lanes: int) -> MortalTask:
+def die_always(_choice: None, _digest: str, task: MortalTask, _lanes: int) -> MortalTask:
     """Die as for want of memory, whoever tries; the grave counts the dead."""
     with task.grave.open("a") as grave:
         grave.write(f"{os.getpid()}\n")
@@ -37,6 +37,6 @@ def die_always(_choice: None, task: MortalTask, _lanes: int) -> MortalTask:
     return task
 
 
-def refuse(_choice: None, task: MortalTask, _lanes: int) -> MortalTask:
+def refuse(_choice: None, _digest: str, task: MortalTask, _lanes: int) -> MortalTask:
     """Stop as for a person to mend something."""
     raise UserError(f"{task.grave}: not to be seen from here")

@@ -11,7 +11,8 @@ from cache.errors import UserError
 from proof.toys import bytes_of
 from stages.extract import crew
 from stages.extract.crew import extract_by_crew
-from stages.extract.run import run
+from stages.extract.encoders.encoder import load_encoder
+from stages.extract.run import choose, run
 from stages.extract.shard import Task
 from tests.listener import Listener
 from tests.stages.extract.conftest import Toys, caches_of, choice_of
@@ -53,7 +54,7 @@ def test_the_shards_of_a_worker_that_was_killed_are_given_out_again(
     monkeypatch.setattr(crew, "extract_one", die_once)
     tasks: Any = [MortalTask(i, tmp_path / "grave") for i in range(8)]
     recorded: list[int] = []
-    extract_by_crew(None, tasks, 2, "cpu", "loky", lambda done: recorded.append(done.index))  # type: ignore[arg-type]
+    extract_by_crew(None, "", tasks, 2, "cpu", "loky", lambda done: recorded.append(done.index))  # type: ignore[arg-type]
     assert (tmp_path / "grave").exists()
     assert sorted(recorded) == list(range(8))
     assert len(listener.warned) == 1
@@ -62,7 +63,18 @@ def test_the_shards_of_a_worker_that_was_killed_are_given_out_again(
 def test_a_worker_that_does_not_see_the_store_is_one_line(tmp_path: Path) -> None:
     task = Task(0, [], None, tmp_path / "features" / "key", 3, "joint", "float16")
     with pytest.raises(UserError, match=r"key: not to be seen from \S+; let all machines see the store and the data"):
-        crew.extract_one(choice_of("x"), task, 1)
+        crew.extract_one(choice_of("x"), "", task, 1)
+
+
+def test_a_worker_goes_by_the_weights_and_not_by_their_path(toys: Toys, tmp_path: Path) -> None:
+    """It outlives a run, and the weights at a path may be others in the next one."""
+    choice = choose(toys.params)
+    crew._encoder.cache_clear()
+    right = crew._encoder(choice, load_encoder(choice).digest)
+    assert crew._encoder(choice, right.digest) is right
+    with pytest.raises(UserError, match=r"^extract: the weights of '.*' were replaced meanwhile; run it again$"):
+        crew.extract_one(choice, "other", Task(0, [], None, tmp_path, 3, "joint", "float16"), 1)
+    assert crew._encoder(choice, right.digest) is not right  # one encoder at a time
 
 
 def test_one_shard_alone_needs_no_crew(toys: Toys, listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,7 @@ def test_a_shard_that_kills_all_its_workers_ends_the_run_in_one_line(
     monkeypatch.setattr(any_crew, "RAY", {"max_restarts": -1, "max_task_retries": 1})
     tasks: Any = [MortalTask(i, tmp_path / "grave") for i in range(2)]
     with pytest.raises(UserError) as caught:
-        extract_by_crew(None, tasks, 2, "cpu", "ray", lambda _: None)  # type: ignore[arg-type]
+        extract_by_crew(None, "", tasks, 2, "cpu", "ray", lambda _: None)  # type: ignore[arg-type]
     assert str(caught.value) == (
         "extract: a worker process died 2 times over one shard, 2 shards are left; "
         "use fewer --workers, or give it more memory"
@@ -147,7 +147,7 @@ def test_what_ray_tells_stays_off_stdout(
     """The dead are told of, and not that living workers are let go."""
     monkeypatch.setattr(crew, "extract_one", die_once)
     tasks: Any = [MortalTask(i, tmp_path / "grave") for i in range(4)]
-    extract_by_crew(None, tasks, 2, "cpu", "ray", lambda _: None)  # type: ignore[arg-type]
+    extract_by_crew(None, "", tasks, 2, "cpu", "ray", lambda _: None)  # type: ignore[arg-type]
     time.sleep(2)  # Ray prints from a thread of its own, some time later
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -160,7 +160,7 @@ def test_what_a_worker_refuses_arrives_as_the_same_one_line(monkeypatch: pytest.
     monkeypatch.setattr(crew, "extract_one", refuse)
     tasks: Any = [MortalTask(i, tmp_path / "grave") for i in range(2)]
     with pytest.raises(UserError, match=r"^\S+grave: not to be seen from here$"):
-        extract_by_crew(None, tasks, 2, "cpu", "ray", lambda _: None)  # type: ignore[arg-type]
+        extract_by_crew(None, "", tasks, 2, "cpu", "ray", lambda _: None)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("cluster")

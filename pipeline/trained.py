@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cache.manifest import Manifest, read_manifest
 from cache.shards import require_whole
 from cache.store import Ledger, LedgerKey, folder_of, read_ledger
 from pipeline.setting import Setting
-from pipeline.wiring import locate, require
+from pipeline.wiring import STAGES, locate, require, stamped
 from stages.heads import linear
 from stages.heads.files import load_head, save_head
 from stages.heads.head import Head
@@ -108,14 +109,34 @@ def reads_tokens(head: Head) -> bool:
 
 
 def _ledger_of(setting: Setting, method: str, shots: int) -> tuple[Setting, Ledger]:
-    """The heads that stand under the present parameters, if that one is among them; else that one is trained alone."""
-    if method in setting.params.train.methods and shots in setting.params.split.shots:
-        found = locate(setting, "train")
+    """The heads that `train` made under the present parameters, for whatever methods, shots and draws it was asked, if
+    that one is among them; else that one is trained alone."""
+    for asked in (setting, *_as_trained(setting)):
+        found = locate(asked, "train")
         ledger = read_ledger(found) if found else None
         if ledger and key_of(ledger, method, shots):
-            return setting, ledger
+            return asked, ledger
     alone = _alone(setting, method, shots)
     return alone, read_ledger(require(alone, "train"))
+
+
+def _as_trained(setting: Setting) -> Iterator[Setting]:
+    """For each ledger of heads that stands, the present parameters with the methods, shots and draws of it in their
+    place; whether it was made under these, its stamp tells."""
+    for path in setting.places.to_read(STAGES["train"].artefacts(setting)[0]):
+        if stamped(path) is not None:
+            yield _widened(setting, read_ledger(path).of("heads"))
+
+
+def _widened(setting: Setting, heads: Sequence[LedgerKey]) -> Setting:
+    params, about = setting.params, [key.about for key in heads]
+    shots = list(dict.fromkeys(own["shots"] for own in about))
+    seeds = 1 + max((own["seed"] for own in about), default=0)
+    split = params.split.model_copy(update={"shots": shots, "seeds": seeds})
+    methods = list(dict.fromkeys(own["method"] for own in about if own["variant"] == "default"))
+    variants = params.train.variants if any(own["variant"] != "default" for own in about) else []
+    train = params.train.model_copy(update={"methods": methods, "variants": variants})
+    return replace(setting, params=params.model_copy(update={"split": split, "train": train}))
 
 
 def _alone(setting: Setting, method: str, shots: int) -> Setting:

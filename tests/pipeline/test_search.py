@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,30 @@ def test_a_search_takes_the_head_that_train_made(folder: Path) -> None:
     assert not alone.exists()
     assert hits(folder, "a dog", "--shots", "1") != found
     assert alone.exists()  # for 1 shot no head stood
+
+
+@pytest.mark.parametrize("asked", [("--shots", "1"), ("--shots", "0,1,5", "--seeds", "2", "--method", "cca,scm")])
+def test_the_head_of_any_train_is_found_whatever_shots_and_draws_it_was_asked_for(
+    folder: Path, asked: tuple[str, ...]
+) -> None:
+    alone = folder / "runs/search"
+    shutil.rmtree(alone, ignore_errors=True)
+    assert typed(folder, "train", *asked).returncode == 0
+    heads = sorted((folder / "data/store/heads").iterdir())
+    hits(folder, "a dog", "--shots", "1")
+    done = typed(folder, "export", "--shots", "1", "--card", "one.md", "--force")
+    assert done.returncode == 0, done.stderr
+    assert sorted((folder / "data/store/heads").iterdir()) == heads
+    assert not alone.exists()
+    seeds = asked[3] if "--seeds" in asked else "1"
+    assert f"over draws of the supports ({seeds} of them" in (folder / "one.md").read_text()
+
+
+def test_the_head_of_another_value_is_not_taken(folder: Path) -> None:
+    assert typed(folder, "train", "--shots", "1").returncode == 0
+    other = hits(folder, "a dog", "--shots", "1", "-S", "train.align.dims=8")
+    assert (folder / "runs/search/heads/openmoji/lite0-minilm.json").is_file()
+    assert other != hits(folder, "a dog", "--shots", "1")
 
 
 def test_a_picture_finds_texts_and_the_sheet_and_the_page_hold_the_hits(folder: Path) -> None:

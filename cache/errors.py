@@ -42,7 +42,7 @@ def one_line(error: Exception) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known name, or the list of what there is."""
     choices = sorted(known)
-    return meant(name, choices) or f"; there are: {', '.join(choices)}"
+    return meant(name, choices) or f"; there are: {', '.join(choices) or 'none'}"
 
 
 def meant(name: str, known: Iterable[str]) -> str:

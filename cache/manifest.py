@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from cache.errors import DamagedError, UserError
+from cache.errors import DamagedError, UserError, counted
 from cache.files import CHUNK, canonical, digest_of_list, read_about, read_table, write_through
 from cache.store import shown
 
@@ -159,7 +159,8 @@ def check_blocks(name: str, blocks: Callable[[], Iterable[Manifest]], bare: bool
         if fault.count and (kind != "label" or labelled):
             raise UserError(f"{name}: {fault.count} of {rows} items {_FAULTS[kind].format(repr(fault.first))}")
     if twice := _repeated(ids, lambda: (block.ids for block in blocks())):
-        raise UserError(f"{name}: {len(twice)} ids stand more than once, the first is '{twice[0]}'; make them unique")
+        many = counted(len(twice), "id stands", "ids stand")
+        raise UserError(f"{name}: {many} more than once, the first is '{twice[0]}'; give each row an id of its own")
     return rows
 
 

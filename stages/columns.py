@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,21 @@ from cache.errors import UsageError, UserError, one_line
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON_LINES = {".jsonl", ".ndjson"}
 PARQUET = {".parquet", ".pq"}
+TABLES = {*DELIMITERS, *JSON_LINES, *PARQUET}  # the suffixes of files that are read here
 BLOCK = 8192  # rows in memory at a time
+
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+MARKS = {  # what files begin with that people take for text
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"PK\x03\x04": "a spreadsheet or a zip archive",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet",
+    b"\x1f\x8b": "gzipped",
+    b"PAR1": "a Parquet file",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+}
+LONGEST_MARK = max(map(len, MARKS))
 
 Columns = dict[str, list[Any]]
 
@@ -29,12 +43,17 @@ def column_names(path: Path, where: str) -> list[str]:
     of JSON lines are the keys of all objects, in the order in which they first stand there.
     """
     suffix = path.suffix.lower()
+    if path.is_dir():
+        raise UserError(f"{where}: is a folder; name the table's file")
     if suffix in DELIMITERS:
         _check_text(path, where)
         return _header(path, DELIMITERS[suffix], where)
     if suffix in JSON_LINES:
         _check_text(path, where)
-        return list(dict.fromkeys(key for row in _objects(path, where) for key in row))
+        names = list(dict.fromkeys(key for row in _objects(path, where) for key in row))
+        if not names:
+            raise UserError(f"{where}: the file is empty; write one {{...}} a line, with the columns as its keys")
+        return names
     if suffix in PARQUET:
         with _parquet(path, where) as file:
             return list(file.schema_arrow.names)
@@ -66,12 +85,18 @@ def read_columns(path: Path, where: str) -> Columns:
 
 
 def _check_text(path: Path, where: str) -> None:
-    """UserError where a line holds a NUL byte or is not UTF-8."""
+    """UserError where the file begins as one that is no UTF-8 text does, a line holds a NUL byte or is not UTF-8."""
     with path.open("rb") as file:
+        first = file.read(LONGEST_MARK)
+        kind = next((kind for mark, kind in MARKS.items() if first.startswith(mark)), None)
+        if kind:
+            raise UserError(f"{where}: is {kind}; save the table as UTF-8 text, or name another file")
+        file.seek(0)
         for number, line in enumerate(file, start=1):
             if b"\0" in line:
                 raise UserError(
-                    f"{where}: line {number} holds a NUL byte; save the table as UTF-8 text (UTF-16 has such bytes)"
+                    f"{where}: line {number} holds a NUL byte, as files that are no text or UTF-16 do; save the table "
+                    "as UTF-8 text"
                 )
             try:
                 line.decode()
@@ -112,10 +137,23 @@ def _header(path: Path, delimiter: str, where: str) -> list[str]:
     if fields is None:
         raise UserError(f"{where}: the file is empty; its first line must name the columns")
     names = [name.strip() for name in fields]
+    _check_separator(names, delimiter, where)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"{where}: column '{twice[0]}' is there twice; rename one of them")
     return names
+
+
+def _check_separator(names: list[str], delimiter: str, where: str) -> None:
+    """UserError where the first line is one field, which another separator would cut."""
+    seen = [other for other in SEPARATORS if other in names[0]] if len(names) == 1 else []
+    if seen:
+        suffixes = [suffix for suffix, own in DELIMITERS.items() if own == seen[0]]
+        rename = f"call it {suffixes[0]}, or " if suffixes else ""
+        raise UserError(
+            f"{where}: the first line has no {SEPARATORS[delimiter]} and {SEPARATORS[seen[0]]} instead; {rename}save "
+            f"it with {SEPARATORS[delimiter]} between the fields"
+        )
 
 
 def _delimited_blocks(path: Path, delimiter: str, where: str, names: Sequence[str]) -> Iterator[Columns]:
@@ -142,6 +180,8 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
         found = json.loads(line)
         if b"\\u" in line:
             json.dumps(found, ensure_ascii=False).encode()
+        if b"\\u0000" in line and _holds_nul(found):
+            raise UserError(f"{where} holds a NUL (\\u0000); take it out")
     except UnicodeEncodeError as error:
         raise UserError(f"{where} holds half a character (\\ud800 to \\udfff); write it whole") from error
     except json.JSONDecodeError as error:
@@ -151,6 +191,13 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{where} holds no object; write one {{...}} a line, with the columns as its keys")
     return found
+
+
+def _holds_nul(value: Any) -> bool:
+    """Whether there is a NUL in any text of a value, or in a key."""
+    if isinstance(value, dict):
+        return any(map(_holds_nul, chain(value, value.values())))
+    return any(map(_holds_nul, value)) if isinstance(value, list) else isinstance(value, str) and "\0" in value
 
 
 def _json_blocks(path: Path, where: str, names: Sequence[str]) -> Iterator[Columns]:

@@ -12,8 +12,6 @@ from pipeline.setting import Setting
 from stages.extract.encoders.registry import ENCODERS
 from stages.train.methods import METHODS
 
-IN_TABLE = ("name", "pairs", "classes", "on disk", "terms")  # of the datasets; --json has everything
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
@@ -26,13 +24,14 @@ def datasets(
     names: Annotated[list[str] | None, typer.Argument(help="Some of them, and all that there is to know.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The datasets: how large, on what terms, whether on disk, and where to get those that are not."""
-    from pipeline.on_disk import about, addresses, dataset_rows
+    """The datasets: how large, on what terms, whether on disk, and what to do next: where to get it, what to run."""
+    from pipeline.on_disk import about, dataset_rows, in_table, steps
 
     rows = dataset_rows(names or [], setting)
-    show(rows if as_json else [{name: row[name] for name in IN_TABLE} for row in rows], as_json)
+    show(rows if as_json else in_table(rows), as_json)
     if not as_json:
-        for line in (line for row in rows for line in about(row)) if names else addresses(rows):
+        root = setting.params.ingest.root
+        for line in (line for row in rows for line in about(row)) if names else steps(rows, root):
             print(line)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache.errors import MissingError
+from cache.errors import MissingError, counted
 from cache.files import write_bytes
 from cache.manifest import Manifest
 from stages.progress import reporter
@@ -48,11 +48,14 @@ def settle(name: str, lost: Sequence[str], pairs: int, folder: str, allowed: boo
         record.unlink(missing_ok=True)
         return
     write_bytes(record, "".join(f"{path}\n" for path in lost).encode(errors="backslashreplace"))
-    found = f"{name}: {len(lost)} of {pairs} pairs name a file that is missing"
-    there = f"the first is '{lost[0]}', all stand in {record}"
+    names, them, are = ("names", "it", "is") if len(lost) == 1 else ("name", "them", "are")
+    found = f"{name}: {len(lost):,} of {counted(pairs, 'pair')} {names} a file that is missing"
+    there = f"the first is '{lost[0]}', all stand in {record}" if len(lost) > 1 else f"'{lost[0]}' (noted in {record})"
     if len(lost) > TOLERATED * pairs and not allowed:
         raise MissingError(
-            f"{found}, more than the {TOLERATED:.0%} that ingest does without; {there}; put them under {folder}, or go "
-            "on without them by --allow-missing"
+            f"{found}, more than the {TOLERATED:.0%} that ingest does without: {there}; put {them} under {folder}, or "
+            f"go on without {them} by --allow-missing"
         )
-    reporter().warn(f"{found} and are left out; {there}; put them under {folder} and run 'ingest' again to have them")
+    reporter().warn(
+        f"{found} and {are} left out: {there}; put {them} under {folder} and run 'ingest' again to have {them}"
+    )

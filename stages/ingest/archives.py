@@ -16,7 +16,7 @@ from pathlib import Path
 from cache.errors import BusyError, UserError
 from cache.files import read_json, write_json
 from stages.ingest.members import Member, confined_name, members_of, whole_archive
-from stages.ingest.places import readable, standing
+from stages.ingest.places import lacking, readable, standing
 from stages.progress import reporter
 
 SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
@@ -37,12 +37,17 @@ def unpack_archives(name: str, folder: Path, parts: Sequence[str]) -> None:
     """
     for _ in range(DEPTH):
         with readable(name):
-            pending = [archive for archive in _archives(folder) if _is_pending(archive, parts)]
+            pending = pending_archives(folder, parts)
         for archive in pending:
             if _is_pending(archive, parts):
                 _unpack(name, archive, parts)
         if not pending:
             return
+
+
+def pending_archives(folder: Path, parts: Sequence[str]) -> list[Path]:
+    """The archives of a dataset's folder that ingest would unpack: half done, or not done while a part is missing."""
+    return [archive for archive in _archives(folder) if _is_pending(archive, parts)]
 
 
 def _archives(folder: Path) -> list[Path]:
@@ -63,7 +68,7 @@ def _is_pending(archive: Path, parts: Sequence[str]) -> bool:
     """Whether an archive is half done, or not done while something is missing that it may hold."""
     if _place(archive).exists():
         return True
-    whole = bool(parts) and all(standing(archive.parent, part) for part in parts)
+    whole = bool(parts) and not lacking(archive.parent, parts)
     return not whole and _done(archive.parent).get(archive.name) != archive.stat().st_size
 
 

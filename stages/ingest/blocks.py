@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from cache.manifest import Manifest
 from stages.ingest.absent import Incomplete, rows_kept
+from stages.ingest.pairs import Pair, unmeasured
 
 BLOCK = 8192  # rows
 
@@ -30,6 +32,17 @@ def listed(found: Manifest | Incomplete | Listed) -> Listed:
         return found
     manifest, lost = (found.manifest, found.lost) if isinstance(found, Incomplete) else (found, [])
     return Listed(manifest.name, manifest.root, lambda: _cut(manifest), lost)
+
+
+def in_blocks(name: str, root: str, pairs: Callable[[], Iterator[Pair]]) -> Listed:
+    """Pairs that are found anew at each call, bytes and digests not yet read; one block of them is held at a time."""
+
+    def blocks() -> Iterator[Manifest]:
+        found = pairs()
+        while block := list(islice(found, BLOCK)):
+            yield unmeasured(name, root, block)
+
+    return Listed(name, root, blocks)
 
 
 def _cut(manifest: Manifest) -> Iterator[Manifest]:

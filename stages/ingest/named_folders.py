@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cache.errors import UserError
+from cache.errors import UserError, counted
 from stages.ingest.class_folders import named, pictures_in, visible
 from stages.ingest.datasets.dataset import Dataset
 from stages.ingest.pairs import Pair
@@ -16,8 +16,9 @@ CLASS_NAMES = "classnames.txt"
 SPLITS = {"train": "train", "val": "test"}  # ImageNet's test labels are not published: all test on its val
 
 
-def named_pairs(root: Path, dataset: Dataset) -> list[Pair]:
-    """The pairs of class folders, in the order of their names, the class name as their text.
+def named_pairs(root: Path, dataset: Dataset) -> Callable[[], Iterator[Pair]]:
+    """What gives the pairs of class folders, in the order of their names, the class name as their text: the folders are
+    looked at now, the pictures at each call, a folder at a time, for ImageNet has over a million.
 
     They lie below train/ and val/, the split then being train and test, or in one folder, without a split. A folder is
     called by a class id of classnames.txt, or by its place there, from 0 on. UserError where folders and names
@@ -30,12 +31,12 @@ def named_pairs(root: Path, dataset: Dataset) -> list[Pair]:
     if dataset.classes == len(names):
         _check_all(set.union(*map(set, found.values())), names, dataset.name)
     labels = _labels(names, dataset.name)
-    return [
+    return lambda: (
         Pair(path, path, [names[own]], [labels[own]], split)
         for split, folders in found.items()
         for own, folder in folders.items()
         for path in _paths(root, folder, dataset.name)
-    ]
+    )
 
 
 def _names(path: Path, name: str) -> dict[str, str]:
@@ -59,8 +60,8 @@ def _labels(names: dict[str, str], name: str) -> dict[str, str]:
     count = Counter(names.values())
     if twice := [words for words, times in count.items() if times > 1]:
         reporter().warn(
-            f"{name}: {len(twice)} class names stand more than once in {CLASS_NAMES}, the first is '{twice[0]}'; such "
-            "classes have their ids behind their names, their texts are the same"
+            f"{name}: {counted(len(twice), 'class name stands', 'class names stand')} more than once in {CLASS_NAMES}, "
+            f"the first is '{twice[0]}'; such classes have their ids behind their names, their texts are the same"
         )
     return {own: words if count[words] == 1 else f"{words} ({own})" for own, words in names.items()}
 
@@ -94,8 +95,8 @@ def _class_folders(top: Path, names: dict[str, str], name: str) -> dict[str, Pat
     unknown = [path.name for path, own in folders.items() if own is None]
     if unknown:
         raise UserError(
-            f"{name}: {len(unknown)} of {len(folders)} folders in {top} are no class of {CLASS_NAMES}, the first is "
-            f"'{unknown[0]}'; take them out, or give them a line"
+            f"{name}: {CLASS_NAMES} names {len(unknown)} of the {len(folders)} folders in {top} no class, the first is "
+            f"'{unknown[0]}'; take out what is none, give what is one a line"
         )
     return {own: path for path, own in folders.items() if own is not None}
 
@@ -106,8 +107,8 @@ def _check_alike(found: dict[str | None, dict[str, Path]], name: str) -> None:
         odd = sorted(set(found["train"]) ^ set(found["test"]))
         if odd:
             raise UserError(
-                f"{name}: {len(odd)} classes have a folder in one of train and val alone, the first is '{odd[0]}'; "
-                "unpack the archives again"
+                f"{name}: {counted(len(odd), 'class has', 'classes have')} a folder in one of train and val alone, the "
+                f"first is '{odd[0]}'; unpack the archives again"
             )
 
 
@@ -116,7 +117,7 @@ def _check_all(there: set[str], names: dict[str, str], name: str) -> None:
     lost = [own for own in names if own not in there]
     if lost:
         raise UserError(
-            f"{name}: {len(lost)} of {len(names)} classes of {CLASS_NAMES} have no folder, the first is '{lost[0]} "
+            f"{name}: no folder for {len(lost)} of the {len(names)} classes of {CLASS_NAMES}, the first is '{lost[0]} "
             f"{names[lost[0]]}'; unpack the archive again"
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,17 +22,39 @@ def whole_folder(params: IngestParams) -> Path:
     root, dataset = dataset_folder(params), find(params.dataset)
     if root.is_dir():
         require_rights(root)
-    lost = [part for part in dataset.parts if standing(root, part) is None] if root.is_dir() else [""]
+    lost = lacking(root, dataset.parts) if root.is_dir() else [""]
     if lost:
-        first, *others = lost[0].split("|")
-        what = from_home(root / first, params.home) + (f" (or {', '.join(others)})" if others else "")
-        raise missing(dataset, what, from_home(root, params.home))
+        raise missing(dataset, _told(root, lost[0], params.home), from_home(root, params.home))
     return root
 
 
+def _told(root: Path, part: str, home: Path) -> str:
+    """What is wrong with a part: an empty folder is there, and yet lacks everything."""
+    if empty := next((path for path in part.split("|") if (root / path).is_dir()), None):
+        return f"{from_home(root / empty, home)} is an empty folder"
+    first, *others = part.split("|")
+    return from_home(root / first, home) + (f" (or {', '.join(others)})" if others else "") + " is missing"
+
+
+def lacking(root: Path, parts: Sequence[str]) -> list[str]:
+    """Those of the parts that the registry names of which nothing is there."""
+    return [part for part in parts if standing(root, part) is None]
+
+
 def standing(root: Path, part: str) -> Path | None:
-    """The first that is there of the paths that a part of the registry names, `|` between them."""
-    return next((root / path for path in part.split("|") if (root / path).exists()), None)
+    """The first that is there, and is no empty folder, of the paths that a part of the registry names, `|` between."""
+    return next((root / path for path in part.split("|") if is_filled(root / path)), None)
+
+
+def is_filled(path: Path) -> bool:
+    """Whether a file is there, or a folder with one in it, at whatever depth; what a dot hides does not count."""
+    if not path.is_dir():
+        return path.exists()
+    with os.scandir(path) as entries:  # a link counts: to follow it could lead round in a circle
+        return any(
+            not entry.name.startswith(".") and (not entry.is_dir(follow_symlinks=False) or is_filled(Path(entry.path)))
+            for entry in entries
+        )
 
 
 def require_rights(folder: Path) -> None:

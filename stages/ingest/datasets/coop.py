@@ -7,16 +7,17 @@ all pairs of a class have one text, and retrieval is classification asked in two
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cache.errors import UserError
-from cache.manifest import Manifest
+from stages.ingest.blocks import Listed, in_blocks
 from stages.ingest.class_folders import visible
 from stages.ingest.datasets import find, missing
 from stages.ingest.named_folders import CLASS_NAMES, named_pairs
-from stages.ingest.pairs import Pair, unmeasured
+from stages.ingest.pairs import Pair
 from stages.ingest.params import IngestParams
 from stages.ingest.places import confined, from_home, whole_folder
 
@@ -25,9 +26,9 @@ AIRCRAFT = {split: f"images_variant_{split}.txt" for split in SPLITS}
 LOOKED_AT = 20  # pictures of a split file that tell in which folder all are
 
 
-def load(params: IngestParams) -> Manifest:
-    """The manifest, bytes and digests not yet read: the class is the class name, the id the picture's path; in the
-    order of the lists, or of the folders' names."""
+def load(params: IngestParams) -> Listed:
+    """The pairs, bytes and digests not yet read: the class is the class name, the id the picture's path; in the order
+    of the lists, or of the folders' names."""
     root, dataset = whole_folder(params), find(params.dataset)
     where = from_home(root, params.home)
     split_files = sorted(root.glob("split_*.json"))
@@ -35,14 +36,15 @@ def load(params: IngestParams) -> Manifest:
         names = " and ".join(f"'{path.name}'" for path in split_files[:2])
         raise UserError(f"{dataset.name}: {names} lie in {where}; leave one split file there")
     if split_files:
-        pairs = list(_listed(root, split_files[0], dataset.name))
+        pairs = _listed(root, split_files[0], dataset.name)
     elif (root / CLASS_NAMES).is_file():
         pairs = named_pairs(root, dataset)
     elif (root / AIRCRAFT["train"]).is_file():
-        pairs = list(_aircraft(root, dataset.name))
+        pairs = partial(_aircraft, root, dataset.name)
     else:
-        raise missing(dataset, f"{where}/split_zhou_<Name>.json, or {CLASS_NAMES}", where)
-    return unmeasured(dataset.name, where, [_worded(pair, params.section.class_text) for pair in pairs])
+        raise missing(dataset, f"{where}/split_zhou_<Name>.json, or {CLASS_NAMES}, is missing", where)
+    words = params.section.class_text
+    return in_blocks(dataset.name, where, lambda: (_worded(pair, words) for pair in pairs()))
 
 
 def _worded(pair: Pair, words: str) -> Pair:
@@ -54,13 +56,15 @@ def _worded(pair: Pair, words: str) -> Pair:
 # --- split files ------------------------------------------------------------------------------------------------------
 
 
-def _listed(root: Path, split_file: Path, name: str) -> Iterator[Pair]:
+def _listed(root: Path, split_file: Path, name: str) -> Callable[[], Iterator[Pair]]:
+    """What gives the pairs of a split file, its entries read and checked."""
     entries = list(_entries(split_file, name))
     _check_classes(entries, f"{name}: {split_file.name}")
     pictures = _pictures(root, [path for _, path, _, _ in entries[:LOOKED_AT]], name)
-    for split, path, _, label in entries:
-        image = f"{pictures}/{path}" if pictures else path
-        yield Pair(image, image, [label], [label], split)
+    before = f"{pictures}/" if pictures else ""
+    return lambda: (
+        Pair(f"{before}{path}", f"{before}{path}", [label], [label], split) for split, path, _, label in entries
+    )
 
 
 def _entries(split_file: Path, name: str) -> Iterator[tuple[str, str, int, str]]:

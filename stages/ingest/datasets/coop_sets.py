@@ -10,12 +10,13 @@ from stages.ingest.datasets.dataset import Dataset
 
 PREFIX = "coop-"  # what stands for `coop:` in the names of files and in the scores
 SPLIT_FILES = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"
+LAYOUTS = ("split_*.json", "classnames.txt", "images_variant_train.txt")  # one of them says how a set is laid out
 LOAD = "stages.ingest.datasets.coop:load"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 def _split(
-    name: str, about: str, items: int, classes: int, licence: str, address: str, file: str, *parts: str
+    name: str, about: str, items: int, classes: int, licence: str, address: str, download: str, file: str, *parts: str
 ) -> Dataset:
     """A set with a split file of its own; parts: the folders of its pictures."""
     split = f"split_zhou_{file}.json"
@@ -27,13 +28,14 @@ def _split(
         licence=licence,
         source=f"{split} ({SPLIT_FILES}) and the pictures",
         address=address,
+        download=download,
         layout=", ".join([split, *(f"{part}/" for part in parts)]),
         load=LOAD,
         parts=(split, *parts),
     )
 
 
-def _folders(name: str, about: str, items: int, classes: int, address: str, *parts: str) -> Dataset:
+def _folders(name: str, about: str, items: int, classes: int, address: str, download: str, *parts: str) -> Dataset:
     """ImageNet or a variant of it: folders of classes and classnames.txt."""
     return Dataset(
         name=PREFIX + name,
@@ -43,6 +45,7 @@ def _folders(name: str, about: str, items: int, classes: int, address: str, *par
         licence="research",
         source=f"classnames.txt ({SPLIT_FILES}) and the pictures",
         address=address,
+        download=download,
         layout=", ".join(["classnames.txt", *(f"{part.split('|')[0]}/<class id>/<picture>" for part in parts)]),
         load=LOAD,
         parts=("classnames.txt", *parts),
@@ -59,6 +62,7 @@ _KNOWN = (
         1331167,
         1000,
         "https://image-net.org/download.php",
+        "about 155 GB",
         "train|images/train",
         "val|images/val",
     ),
@@ -69,6 +73,7 @@ _KNOWN = (
         100,
         "CC BY 4.0",
         "https://data.caltech.edu/records/mzrjq-6wc02",
+        "about 137 MB",
         "Caltech101",
         "101_ObjectCategories",
     ),
@@ -79,6 +84,7 @@ _KNOWN = (
         37,
         "CC BY-SA 4.0",
         f"{_OXFORD}/pets/",
+        "about 792 MB",
         "OxfordPets",
         "images",
     ),
@@ -89,6 +95,7 @@ _KNOWN = (
         196,
         _RESEARCH,
         "https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
+        "about 2.0 GB",
         "StanfordCars",
         "cars_train",
         "cars_test",
@@ -100,6 +107,7 @@ _KNOWN = (
         102,
         _RESEARCH,
         f"{_OXFORD}/flowers/102/",
+        "about 345 MB",
         "OxfordFlowers",
         "jpg",
     ),
@@ -110,6 +118,7 @@ _KNOWN = (
         101,
         _RESEARCH,
         "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+        "about 5.0 GB",
         "Food101",
         "images",
     ),
@@ -121,6 +130,7 @@ _KNOWN = (
         licence=_RESEARCH,
         source="the archive fgvc-aircraft-2013b",
         address=f"{_OXFORD}/fgvc-aircraft/",
+        download="about 2.75 GB",
         layout="images/, variants.txt, images_variant_train.txt, images_variant_val.txt, images_variant_test.txt",
         load=LOAD,
         parts=("images", "variants.txt", *(f"images_variant_{split}.txt" for split in ("train", "val", "test"))),
@@ -132,6 +142,7 @@ _KNOWN = (
         397,
         _RESEARCH,
         "https://vision.princeton.edu/projects/2010/SUN/",
+        "about 39 GB",
         "SUN397",
         "SUN397",
     ),
@@ -142,6 +153,7 @@ _KNOWN = (
         47,
         _RESEARCH,
         f"{_OXFORD}/dtd/",
+        "about 625 MB",
         "DescribableTextures",
         "images",
     ),
@@ -152,6 +164,7 @@ _KNOWN = (
         10,
         "MIT",
         "https://github.com/phelber/EuroSAT",
+        "about 94 MB",
         "EuroSAT",
         "2750",
     ),
@@ -162,6 +175,7 @@ _KNOWN = (
         101,
         _RESEARCH,
         "https://www.crcv.ucf.edu/data/UCF101.php",
+        "unknown",
         "UCF101",
         "UCF-101-midframes",
     ),
@@ -171,6 +185,7 @@ _KNOWN = (
         10000,
         1000,
         "https://github.com/modestyachts/ImageNetV2",
+        "about 1.3 GB",
         "imagenetv2-matched-frequency-format-val",
     ),
     _folders(
@@ -179,6 +194,7 @@ _KNOWN = (
         50889,
         1000,
         "https://github.com/HaohanWang/ImageNet-Sketch",
+        "about 7.6 GB",
         "sketch|images",
     ),
     _folders(
@@ -187,6 +203,7 @@ _KNOWN = (
         7500,
         200,
         "https://github.com/hendrycks/natural-adv-examples",
+        "about 688 MB",
         "imagenet-a",
     ),
     _folders(
@@ -195,6 +212,7 @@ _KNOWN = (
         30000,
         200,
         "https://github.com/hendrycks/imagenet-r",
+        "about 2.2 GB",
         "imagenet-r",
     ),
 )
@@ -210,6 +228,11 @@ def is_coop(name: str) -> bool:
 def as_file_name(name: str) -> str:
     """A dataset's name as files have it, where a colon is none: `coop-<name>` for `coop:<name>`, else as it is."""
     return PREFIX + name[len(PREFIX) :] if is_coop(name) else name
+
+
+def as_typed(name: str) -> str:
+    """A dataset's name as one types it: `coop:<name>` for `coop-<name>`, else as it is."""
+    return f"coop:{name[len(PREFIX) :]}" if is_coop(name) else name
 
 
 def find_coop(name: str) -> Dataset:
@@ -230,6 +253,7 @@ def find_coop(name: str) -> Dataset:
         source="its split file or class names; the known ones are "
         + ", ".join(each[len(PREFIX) :] for each in COOP_SETS),
         address=SPLIT_FILES,
+        download="",
         layout="split_zhou_<Name>.json, or classnames.txt and a folder of class folders, beside the pictures' folder",
         load=LOAD,
     )

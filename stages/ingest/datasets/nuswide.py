@@ -21,7 +21,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.errors import UserError, nearest
+from cache.errors import UserError, counted, meant, nearest
 from cache.manifest import Manifest
 from stages.columns import read_columns
 from stages.ingest.pairs import Pair, unmeasured
@@ -55,7 +55,7 @@ def load(params: IngestParams) -> Manifest:
     """The manifest of `nuswide`, bytes and digests not yet read, in the order of Imagelist.txt."""
     root = whole_folder(params)
     ids = _ids(root, "ImageList/Imagelist.txt")
-    borne = _labels(root, _concepts(root), len(ids))
+    borne = _labels(root, _named_concepts(root), len(ids))
     largest = sorted(borne, key=lambda concept: -int(borne[concept].sum()))[:LARGEST]  # the first of equals
     splits = _splits(root, ids)
     pairs = [picture.pair(splits[picture.id]) for picture in _single(root, ids, {c: borne[c] for c in largest})]
@@ -89,6 +89,18 @@ def _concepts(root: Path) -> list[str]:
     return decoded((root / "ConceptsList/Concepts81.txt").read_bytes()).split()
 
 
+def _named_concepts(root: Path) -> list[str]:
+    """The concepts; UserError where AllLabels has a file of one that Concepts81.txt does not name."""
+    concepts, files = _concepts(root), (root / "Groundtruth" / "AllLabels").glob("Labels_*.txt")
+    odd = sorted({path.stem.removeprefix("Labels_") for path in files} - set(concepts))
+    if odd:
+        raise UserError(
+            f"nuswide: Concepts81.txt does not name {counted(len(odd), 'concept')} that AllLabels has a file of, the "
+            f"first is '{odd[0]}'; get both anew"
+        )
+    return concepts
+
+
 def _require_concepts(root: Path) -> None:
     strange = sorted(set(IN_10K) - set(_concepts(root)))
     if strange:
@@ -103,8 +115,10 @@ def _labels(root: Path, concepts: Sequence[str], pictures: int) -> dict[str, NDA
         path = root / "Groundtruth" / "AllLabels" / f"Labels_{concept}.txt"
         if not path.is_file():
             there = [file.stem.removeprefix("Labels_") for file in path.parent.glob("Labels_*.txt")]
-            hint = nearest(concept, there) if there else ""
-            raise UserError(f"nuswide: Concepts81.txt names '{concept}', AllLabels has no {path.name}{hint}")
+            raise UserError(
+                f"nuswide: Concepts81.txt names '{concept}', AllLabels has no {path.name}{meant(concept, there)}; get "
+                "both anew"
+            )
         marks = np.frombuffer(b"".join(path.read_bytes().split()), np.uint8) - ord("0")
         if len(marks) != pictures or marks.max(initial=0) > 1:
             raise UserError(
@@ -126,7 +140,7 @@ def _splits(root: Path, ids: list[str]) -> dict[str, str]:
     without = [one for one in ids if one not in found]
     if without:
         raise UserError(
-            f"nuswide: {len(without)} pictures of Imagelist.txt are in neither TrainImagelist.txt nor "
+            f"nuswide: {counted(len(without), 'picture')} of Imagelist.txt, in neither TrainImagelist.txt nor "
             f"TestImagelist.txt, the first is '{without[0]}'; get the files anew"
         )
     return found
@@ -152,7 +166,9 @@ def _single(root: Path, ids: list[str], borne: dict[str, NDArray[np.bool_]]) -> 
         if words:
             yield Picture(ids[row], words, concepts[concept])
     if without:
-        reporter().say(f"nuswide: {without} of {len(rows)} pictures of one concept have no tags and are left out")
+        reporter().say(
+            f"nuswide: left out for want of tags: {without} of {counted(len(rows), 'picture')} of one concept"
+        )
 
 
 def _number(one: str) -> str:

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from cache.errors import MissingError, ParamsError, UserError
+from cache.errors import MissingError, ParamsError, UserError, counted
 from cache.manifest import Manifest, repeated
 from stages.columns import Columns, column_names, read_blocks
 from stages.ingest.blocks import Listed
@@ -21,7 +21,7 @@ OPTIONAL = ("id", "label", "split")  # the columns that a table may do without
 SPLITS = {"train": "train", "val": "val", "dev": "val", "test": "test", "": None, "none": None, "null": None}
 
 
-def load(params: IngestParams) -> Manifest | Listed:
+def load(params: IngestParams) -> Listed:
     """The pairs, bytes and digests not yet read, rows in the table's order; pictures are relative to its file."""
     section = params.section.table
     if section.path is None:
@@ -93,8 +93,9 @@ def _check_images(path: Path, image: str, where: str) -> None:
     twice = repeated(lambda: (_words(block[image], image, where) for block in read_blocks(path, where, [image])))
     if twice:
         raise UserError(
-            f"{where}: {len(twice)} pictures stand in several rows, the first is '{twice[0]}'; put its captions into "
-            "columns of one row (ingest.table.text), or name a column of ids (ingest.table.id)"
+            f"{where}: {counted(len(twice), 'picture stands', 'pictures stand')} in several rows, the first is "
+            f"'{twice[0]}'; put its captions into columns of one row (ingest.table.text), or name a column of ids "
+            "(ingest.table.id)"
         )
 
 
@@ -107,7 +108,10 @@ def _labels(columns: Columns, section: TableSection, where: str, count: int) -> 
 
 
 def _words(values: Sequence[Any], column: str, where: str) -> list[str]:
-    return [value.strip() if isinstance(value, str) else _word(value, column, where) for value in values]
+    words = [value.strip() if isinstance(value, str) else _word(value, column, where) for value in values]
+    if nul := next((word for word in words if "\0" in word), None):
+        raise UserError(f"{where}: column '{column}' holds a NUL byte, first in {nul[:100]!r}; take it out")
+    return words
 
 
 def _word(value: Any, column: str, where: str) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache.errors import UserError, nearest
+from cache.errors import UserError
 from cache.manifest import Manifest
 from stages.ingest.absent import Incomplete
 from stages.ingest.articles import article_text
+from stages.ingest.class_folders import disagreement
 from stages.ingest.pairs import Pair, unmeasured
 from stages.ingest.params import IngestParams
 from stages.ingest.places import confined, from_home, whole_folder
@@ -32,10 +33,11 @@ def load(params: IngestParams) -> Manifest | Incomplete:
     """The manifest, bytes and digests not yet read: id = text id, text = the article's, train lines first.
 
     Pairs whose article is missing are left out. UserError for a line of the lists that cannot be read, a category
-    without a folder, an article that declares an XML entity or leads out of the dataset's folder."""
+    without a folder of pictures or such a folder that is no category, an article that declares an XML entity or leads
+    out of the dataset's folder."""
     root = whole_folder(params)
     lines = list(_lines(root))
-    _require_folders(root, lines)
+    _require_folders(root)
     lost = [path for path in map(_article, lines) if not confined("wikipedia", root, path).is_file()]
     gone = set(lost)
     there = [line for line in lines if _article(line) not in gone]
@@ -48,11 +50,15 @@ def load(params: IngestParams) -> Manifest | Incomplete:
 
 
 def _lines(root: Path) -> Iterator[Line]:
-    categories = _text(root / "categories.list").split()
+    categories = _categories(root)
     for split, name in LISTS.items():
         for number, row in enumerate(_text(root / name).splitlines(), start=1):
             if row.strip():
                 yield _line(row.split(), categories, split, f"wikipedia: {name} line {number}")
+
+
+def _categories(root: Path) -> list[str]:
+    return _text(root / "categories.list").split()
 
 
 def _line(fields: list[str], categories: list[str], split: str, where: str) -> Line:
@@ -69,15 +75,11 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
-def _require_folders(root: Path, lines: list[Line]) -> None:
-    """UserError where the lists use a category that is no folder of pictures."""
-    folders = {path.name for path in (root / "images").iterdir() if path.is_dir()}
-    strange = sorted({line.category for line in lines} - folders)
-    if strange:
-        raise UserError(
-            f"wikipedia: {len(strange)} categories of categories.list are no folder under images/, the first is "
-            f"'{strange[0]}'{nearest(strange[0], folders)}; unpack the archive again"
-        )
+def _require_folders(root: Path) -> None:
+    """UserError where a category is no folder of pictures, or a folder of pictures no category."""
+    disagree = disagreement(_categories(root), root / "images", "categories.list", "images/")
+    if disagree:
+        raise UserError(f"wikipedia: {disagree}; unpack the archive again")
 
 
 def _article(line: Line) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from cache.errors import UserError
+from cache.errors import UserError, counted
 from cache.manifest import Manifest
 from stages.ingest.absent import Incomplete
 from stages.ingest.pairs import Pair, unmeasured
@@ -54,8 +54,8 @@ def _require_same_categories(root: Path) -> None:
     if odd:
         there, lacking = ("image", "text") if odd[0] in images else ("text", "image")
         raise UserError(
-            f"xmedianet: {len(odd)} categories have a folder in one part alone, the first is '{odd[0]}', in {there}/ "
-            f"and not in {lacking}/; unpack the archive again"
+            f"xmedianet: {counted(len(odd), 'category has', 'categories have')} a folder in one part alone, the first "
+            f"is '{odd[0]}', in {there}/ and not in {lacking}/; unpack the archive again"
         )
 
 
@@ -72,7 +72,8 @@ def _by_lists(root: Path, place: str) -> Iterator[Named]:
         of_images, of_texts = _files(root, images), _files(root, texts)
         if len(of_images) != len(of_texts):
             raise UserError(
-                f"xmedianet: {images} has {len(of_images)} lines, {texts} {len(of_texts)}; get both files anew"
+                f"xmedianet: {images} has {counted(len(of_images), 'line')}, {texts} {len(of_texts):,}; get both files "
+                "anew"
             )
         for number, (image, text) in enumerate(zip(of_images, of_texts, strict=True), start=1):
             if image.split("/")[0] != text.split("/")[0]:
@@ -108,8 +109,8 @@ def _by_names(root: Path) -> Iterator[Named]:
         images, texts = _visible(folder), _visible(root / "text" / folder.name)
         if len(images) != len(texts):
             raise UserError(
-                f"xmedianet: '{folder.name}' has {len(images)} pictures and {len(texts)} texts; unpack the archive "
-                "again, or lay the published lists beside them"
+                f"xmedianet: '{folder.name}' has {counted(len(images), 'picture')} and {counted(len(texts), 'text')}; "
+                "unpack the archive again, or lay the published lists beside them"
             )
         for image, text in zip(images, texts, strict=True):
             yield f"{folder.name}/{image}", f"{folder.name}/{text}", None

@@ -251,5 +251,5 @@ def test_nothing_is_half_made_of_bad_features(tmp_path: Path) -> None:
         with pytest.raises(UserError):
             ingested(tmp_path, write_npz(tmp_path, bad), {})
         assert not (tmp_path / "manifest.parquet").exists()
-    with pytest.raises(UserError, match="1 ids stand more than once, the first is 'twice'; make them unique"):
+    with pytest.raises(UserError, match="1 id stands more than once, the first is 'twice'; give each row"):
         ingested(tmp_path, write_npz(tmp_path, replace(g, ids=["twice", "twice", *g.ids[2:]])), {})

@@ -8,13 +8,17 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from PIL import Image
 
+from cache.manifest import Manifest
 from proof.checkout import ROOT
+from stages.ingest.absent import Incomplete
+from stages.ingest.blocks import Listed, listed
 from stages.ingest.params import IngestParams, IngestSection, TableSection
 
 TABLE = {
@@ -53,6 +57,14 @@ def params(
         manifest=home / "data" / "manifests" / f"{dataset}.parquet",
         made_from="0" * 32,
     )
+
+
+def whole(found: Manifest | Incomplete | Listed) -> Manifest:
+    """What a loader found, its blocks as one manifest."""
+    blocks = list(listed(found).blocks())
+    columns = [field.name for field in fields(Manifest) if field.name not in {"name", "root"}]
+    joined = {name: [value for block in blocks for value in getattr(block, name)] for name in columns}
+    return replace(blocks[0], **joined)
 
 
 def jpeg(colour: tuple[int, int, int]) -> bytes:

@@ -91,7 +91,7 @@ def put(row: int, column: int, value: str) -> Callable[[Rows], Rows]:
             "mine: 1 of 4 items have no label, the first is 'item1'; give it one, leave it out, or "
             "leave out every label",
         ),
-        (put(2, 0, "item0"), "mine: 1 ids stand more than once, the first is 'item0'; make them unique"),
+        (put(2, 0, "item0"), "mine: 1 id stands more than once, the first is 'item0'; give each row an id of its own"),
         (lambda rows: rows[:0], "mine: no items; look at the data and at the parameters of ingest"),
         (
             put(0, 0, "../item0"),
@@ -148,7 +148,7 @@ def test_too_many_missing_pictures_are_listed_and_leave_no_manifest(tmp_path: Pa
         ingest(tmp_path, rows)
     record = tmp_path / "data" / "manifests" / "table.missing.txt"
     assert str(error.value) == (
-        "mine: 2 of 4 pairs name a file that is missing, more than the 1% that ingest does without; the first is "
+        "mine: 2 of 4 pairs name a file that is missing, more than the 1% that ingest does without: the first is "
         f"'images/1.jpg', all stand in {record}; put them under {tmp_path / 'mine'}, or go on without them by "
         "--allow-missing"
     )
@@ -164,9 +164,8 @@ def test_missing_pictures_are_left_out_where_that_is_allowed(tmp_path: Path, lis
     assert manifest.bytes == [(tmp_path / "mine" / image).stat().st_size for image in manifest.images]
     assert listener.said == ["mine: 3 pairs, 3 captions, 2 classes"]
     assert listener.warned == [
-        "mine: 1 of 4 pairs name a file that is missing and are left out; the first is 'images/1.jpg', all stand in "
-        f"{tmp_path}/data/manifests/table.missing.txt; put them under {tmp_path}/mine and run 'ingest' again to have "
-        "them"
+        "mine: 1 of 4 pairs names a file that is missing and is left out: 'images/1.jpg' (noted in "
+        f"{tmp_path}/data/manifests/table.missing.txt); put it under {tmp_path}/mine and run 'ingest' again to have it"
     ]
 
 
@@ -214,7 +213,7 @@ def test_a_picture_linked_from_elsewhere_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_dataset_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         run(params(tmp_path, "wikpedia"))
-    assert str(error.value) == "no dataset 'wikpedia'; did you mean 'wikipedia'?"
+    assert str(error.value).startswith("no dataset 'wikpedia'; did you mean 'wikipedia'? there are openmoji, table, ")
 
 
 def test_a_declared_split_is_counted_in_the_summary(tmp_path: Path, listener: Listener) -> None:

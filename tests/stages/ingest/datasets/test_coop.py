@@ -16,7 +16,7 @@ from stages.ingest.datasets.coop import load
 from stages.ingest.datasets.coop_sets import COOP_SETS, as_file_name
 from stages.ingest.run import run
 from tests.listener import Listener
-from tests.stages.ingest.given import jpeg, params, write
+from tests.stages.ingest.given import jpeg, params, whole, write
 
 Lists = Mapping[str, Sequence[Any]]
 
@@ -50,7 +50,7 @@ def laid(home: Path, name: str, file: str, folder: str, lists: Lists) -> Path:
 def read(home: Path, name: str, *, class_text: str = "a photo of a {}") -> Manifest:
     given = params(home, f"coop-{name}")
     section = given.section.model_copy(update={"class_text": class_text})
-    return load(type(given)(**{**vars(given), "section": section}))
+    return whole(load(type(given)(**{**vars(given), "section": section})))
 
 
 def test_a_split_file_becomes_a_manifest(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_every_published_layout_is_found(tmp_path: Path, name: str) -> None:
     root = laid(tmp_path, name, file, folder, {"train": [[path, 0, "one"]], "val": [], "test": [["x.jpg", 1, "two"]]})
     for part in find(f"coop:{name}").parts:
         if not (root / part).exists():
-            (root / part).mkdir()  # cars_test
+            write(root / part / "x.jpg", b"x")  # cars_test
     manifest = read(tmp_path, name)
     assert manifest.images[0] == (f"{folder}/{path}" if folder else path)
     assert (root / manifest.images[0]).is_file()
@@ -227,7 +227,7 @@ def test_train_and_val_become_train_and_test(tmp_path: Path, top: str, listener:
     ]
     assert manifest.images[0] == f"{top}train/n01/0.JPEG"
     assert listener.warned == [
-        "coop-own: 1 class names stand more than once in classnames.txt, the first is 'sunglasses'; such classes have "
+        "coop-own: 1 class name stands more than once in classnames.txt, the first is 'sunglasses'; such classes have "
         "their ids behind their names, their texts are the same"
     ]
 
@@ -250,18 +250,18 @@ def test_a_folder_may_be_called_by_the_place_of_its_class(tmp_path: Path) -> Non
     [
         (
             ["a/n01", "a/n09", "a/n10"],
-            "coop-own: 2 of 3 folders in {root}/a are no class of classnames.txt, the first is 'n09'; take them out, "
-            "or give them a line",
+            "coop-own: classnames.txt names 2 of the 3 folders in {root}/a no class, the first is 'n09'; take out what "
+            "is none, give what is one a line",
         ),
         (
             ["a/n01", "a/4"],
-            "coop-own: 1 of 2 folders in {root}/a are no class of classnames.txt, the first is '4'; take them out, or "
-            "give them a line",
+            "coop-own: classnames.txt names 1 of the 2 folders in {root}/a no class, the first is '4'; take out what "
+            "is none, give what is one a line",
         ),
         (
             ["train/n01", "train/n02", "val/n01"],
-            "coop-own: 1 classes have a folder in one of train and val alone, the first is 'n02'; unpack the archives "
-            "again",
+            "coop-own: 1 class has a folder in one of train and val alone, the first is 'n02'; unpack the "
+            "archives again",
         ),
         (
             ["a/x"],
@@ -283,8 +283,8 @@ def test_a_set_of_all_classes_lacks_none(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         read(tmp_path, "imagenetv2")
     assert str(error.value) == (
-        "coop-imagenetv2: 1 of 1000 classes of classnames.txt have no folder, the first is 'n007 class 7'; unpack the "
-        "archive again"
+        "coop-imagenetv2: no folder for 1 of the 1000 classes of classnames.txt, the first is 'n007 class 7'; unpack "
+        "the archive again"
     )
     class_folders(tmp_path, "imagenet_a", [f"imagenet-a/n{number:03d}" for number in range(3)], names)
     assert len(read(tmp_path, "imagenet_a")) == 3
@@ -338,5 +338,5 @@ def test_a_folder_that_holds_something_else_says_what_is_missing(tmp_path: Path)
     with pytest.raises(MissingError) as error:
         load(params(tmp_path, "coop-mine"))
     assert str(error.value).startswith(
-        "coop-mine: data/raw/coop-mine/split_zhou_<Name>.json, or classnames.txt is missing; get "
+        "coop-mine: data/raw/coop-mine/split_zhou_<Name>.json, or classnames.txt, is missing; get "
     )

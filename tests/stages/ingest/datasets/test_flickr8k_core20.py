@@ -197,5 +197,5 @@ def test_photographs_that_the_user_lacks_are_left_out_up_to_a_hundredth(tmp_path
         (root / "Images" / f"{one}.jpg").unlink()
     assert ingested(tmp_path).ids == IDS[15:]
     (root / "Images" / f"{IDS[15]}.jpg").unlink()
-    with pytest.raises(MissingError, match=r"^flickr8k-core20: 16 of 1539 pairs name a file that is missing, more "):
+    with pytest.raises(MissingError, match=r"^flickr8k-core20: 16 of 1,539 pairs name a file that is missing, more "):
         ingested(tmp_path)

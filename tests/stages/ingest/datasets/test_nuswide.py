@@ -53,7 +53,7 @@ class Written:
             write(root / "Groundtruth" / "AllLabels" / f"Labels_{concept}.txt", "".join(marks))
         tagged = [f"{7000 + n}     {tags} \n" for n, tags in enumerate(self.tags)]
         write(root / "NUS_WID_Tags" / "All_Tags.txt", "".join(tagged))
-        (root / "Flickr").mkdir()
+        write(root / "Flickr" / "readme.txt", "the pictures come on request")
         return root
 
 
@@ -109,7 +109,7 @@ def test_pictures_without_tags_are_left_out_and_counted(tmp_path: Path, listener
     manifest = load(params(tmp_path, "nuswide"))
     assert manifest.ids == [written.id(n) for n in (2, 5, 6)]
     assert manifest.texts == [["brown bear"], ["nuage caf\xe9"], ["cow"]]
-    assert listener.said == ["nuswide: 2 of 5 pictures of one concept have no tags and are left out"]
+    assert listener.said == ["nuswide: left out for want of tags: 2 of 5 pictures of one concept"]
 
 
 def test_the_ten_largest_of_81_concepts_are_those_that_a_loop_counts(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_list_of_ones_own_is_read_as_it_is(tmp_path: Path) -> None:
         ([["zoo\\0001_7001.jpg", "dogs"]], "nuswide-10k: nuswide-10k.csv: no concept 'dogs'; did you mean 'dog'?"),
         (
             [["zoo\\0001_7001.jpg", "dog"]] * 2,
-            "nuswide-10k: 1 ids stand more than once, the first is 'zoo/0001_7001'; make them unique",
+            "nuswide-10k: 1 id stands more than once, the first is 'zoo/0001_7001'; give each row an id of its own",
         ),
     ],
 )
@@ -213,6 +213,10 @@ def test_a_bad_list_of_ones_own_is_one_line(tmp_path: Path, rows: list[list[str]
 
 def unlabelled(root: Path) -> None:
     (root / "Groundtruth" / "AllLabels" / "Labels_dog.txt").rename(root / "Groundtruth/AllLabels/Labels_dogs.txt")
+
+
+def lost(root: Path) -> None:
+    (root / "Groundtruth" / "AllLabels" / "Labels_dog.txt").unlink()
 
 
 def cut_short(root: Path) -> None:
@@ -238,8 +242,10 @@ def in_no_split(root: Path) -> None:
     [
         (
             unlabelled,
-            "nuswide: Concepts81.txt names 'dog', AllLabels has no Labels_dog.txt; did you mean 'dogs'?",
+            "nuswide: Concepts81.txt does not name 1 concept that AllLabels has a file of, the first is 'dogs'; get "
+            "both anew",
         ),
+        (lost, "nuswide: Concepts81.txt names 'dog', AllLabels has no Labels_dog.txt; get both anew"),
         (
             cut_short,
             "nuswide: Labels_bear.txt must hold 0 or 1 a line for each of the 7 pictures of Imagelist.txt, it holds 2 "
@@ -257,8 +263,8 @@ def in_no_split(root: Path) -> None:
         ),
         (
             in_no_split,
-            "nuswide: 1 pictures of Imagelist.txt are in neither TrainImagelist.txt nor TestImagelist.txt, the first "
-            "is 'actor/0006_7006'; get the files anew",
+            "nuswide: 1 picture of Imagelist.txt, in neither TrainImagelist.txt nor TestImagelist.txt, the first is "
+            "'actor/0006_7006'; get the files anew",
         ),
     ],
 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import pytest
 
 from cache.errors import MissingError, UserError
 from cache.manifest import Manifest, read_manifest
-from stages.ingest.datasets.pascal import CAPTIONS, SPLITS, load
+from stages.ingest.datasets.pascal import CAPTIONS, PAGE, SPLITS, load
 from stages.ingest.run import run
 from tests.stages.ingest.given import jpeg, params, write, write_csv
 
@@ -97,8 +98,51 @@ def test_a_picture_of_the_published_thousand_that_is_missing_is_left_out(shared:
     assert record.read_text() == "aeroplane/2008_000716.jpg\n"
     for picture in sorted((root / "bird").iterdir())[:10]:
         picture.unlink()
-    with pytest.raises(MissingError, match=r"^pascal: 11 of 1000 pairs name a file that is missing, more than the 1% "):
+    with pytest.raises(MissingError, match=r"^pascal: 11 of 1,000 pairs name a file that is missing, more than "):
         run(params(tmp_path, "pascal"))
+
+
+ON_THE_PAGE = """<html><body><h1>Pascal Sentence</h1><table border=1>
+<tr><td><img src="aeroplane/p1.jpg"></td><td><table>
+<tr><td> A jet lands. </td></tr>
+<tr><td>Two jets
+ &amp; a van</td></tr></table></td></tr>
+<tr><TD><IMG width=9 SRC='http://some.where/pascal-sentences/bird/p2.jpg'></TD><td><table>
+<tr><td>A "bird", sitting</td></tr><tr><td> </td></tr></table></td></tr>
+</table></body></html>"""
+
+
+def test_the_captions_are_read_off_the_published_page_where_there_is_no_file_of_them(tmp_path: Path) -> None:
+    root = small(tmp_path, split=False)
+    (root / CAPTIONS).unlink()
+    write(root / PAGE, ON_THE_PAGE)
+    manifest = ingested(tmp_path)
+    assert manifest.images == ["aeroplane/p1.jpg", "bird/p2.jpg"]
+    assert manifest.texts == [["A jet lands.", "Two jets & a van"], ['A "bird", sitting']]
+    assert manifest.labels == [["aeroplane"], ["bird"]]
+    write(root / PAGE, "<html><body>Moved</body></html>")
+    with pytest.raises(UserError) as error:
+        ingested(tmp_path)
+    assert str(error.value) == (
+        "pascal: index.html shows no picture; save the published page there as it comes, or lay "
+        "pascal_sentence_captions.csv"
+    )
+
+
+@pytest.mark.shared
+def test_the_4998_real_captions_on_a_page_are_those_of_the_file(shared: Path, tmp_path: Path) -> None:
+    root = published(shared, tmp_path)
+    of_file = load(params(tmp_path, "pascal"))
+    cells = "".join(
+        f'<tr><td><img src="{image}"></td><td><table>{"".join(f"<tr><td> {escape(t)} </td></tr>" for t in texts)}'
+        "</table></td></tr>"
+        for image, texts in zip(of_file.images, of_file.texts, strict=True)
+    )
+    (root / CAPTIONS).unlink()
+    write(root / PAGE, f"<html><body><table>{cells}</table></body></html>")
+    of_page = load(params(tmp_path, "pascal"))
+    assert of_page.images == of_file.images
+    assert [[" ".join(text.split()) for text in texts] for texts in of_file.texts] == of_page.texts
 
 
 def twice(root: Path) -> None:
@@ -127,6 +171,10 @@ def other_class(root: Path) -> None:
     write_csv(root / CAPTIONS, [*ROWS, ["birds", "p4.jpg", "Several"]], NAMES)
 
 
+def other_folder(root: Path) -> None:
+    write(root / "train" / "p1.jpg", jpeg((0, 9, 0)))
+
+
 def other_columns(root: Path) -> None:
     write_csv(root / CAPTIONS, ROWS, ("class", "image", "caption"))
 
@@ -138,25 +186,29 @@ def wordless(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (twice, "pascal: 1 ids stand more than once, the first is 'p2'; make them unique"),
+        (twice, "pascal: 1 id stands more than once, the first is 'p2'; give each row an id of its own"),
         (
             unknown_in_split,
-            "pascal: split_val.csv names 'bird/p9.jpg', which pascal_sentence_captions.csv does not; get both files "
-            "anew",
+            "pascal: split_val.csv names 'bird/p9.jpg', which pascal_sentence_captions.csv does not; get both anew",
         ),
         (
             in_two_splits,
             "pascal: split_val.csv names 'aeroplane/p1.jpg', which stands in split 'train' already; get it anew",
         ),
-        (in_no_split, "pascal: 1 pictures stand in no split file, the first is 'bird/p2.jpg'; get the files anew"),
+        (in_no_split, "pascal: 1 picture stands in no split file, the first is 'bird/p2.jpg'; get the files anew"),
         (
             lone_split,
             "pascal: split_val.csv is missing beside the other split files; get all three, or none",
         ),
         (
             other_class,
-            "pascal: 1 categories of pascal_sentence_captions.csv are no folder under data/raw/pascal, the first is "
-            "'birds'; did you mean 'bird'?; lay each picture at <category>/<picture>.jpg",
+            "pascal: 1 category of pascal_sentence_captions.csv is no folder in data/raw/pascal, the first is 'birds'; "
+            "did you mean 'bird'?; lay each picture at <category>/<picture>.jpg",
+        ),
+        (
+            other_folder,
+            "pascal: 1 folder of pictures in data/raw/pascal that pascal_sentence_captions.csv does not name, the "
+            "first is 'train'; lay each picture at <category>/<picture>.jpg",
         ),
         (
             other_columns,
@@ -176,5 +228,5 @@ def test_bad_input_is_one_line(tmp_path: Path, change: Callable[[Path], None], m
 
 def test_the_loader_reads_no_picture(tmp_path: Path) -> None:
     for picture in small(tmp_path).glob("*/*.jpg"):
-        picture.unlink()
+        picture.write_bytes(b"")
     assert set(load(params(tmp_path, "pascal")).bytes) == {0}

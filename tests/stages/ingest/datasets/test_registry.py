@@ -10,9 +10,15 @@ import pytest
 
 from cache.errors import MissingError, UsageError
 from stages.ingest.datasets import DATASETS, find, loader
-from tests.stages.ingest.given import params
+from tests.stages.ingest.given import params, write
 
 NAMES = ["openmoji", "table", "wikipedia", "pascal", "nuswide", "nuswide-10k", "xmedianet", "flickr8k-core20"]
+
+
+THERE_ARE = (
+    "there are openmoji, table, features, wikipedia, pascal, nuswide, nuswide-10k, xmedianet, flickr8k-core20 and "
+    "coop:<name>; 'python -m pipeline datasets' says what each is"
+)
 
 
 def test_every_promised_name_is_known() -> None:
@@ -24,16 +30,25 @@ def test_every_loader_can_be_imported() -> None:
     assert all(callable(loader(dataset)) for dataset in DATASETS.values())
 
 
-@pytest.mark.parametrize(("wrong", "right"), [("wikpedia", "wikipedia"), ("nuswide10k", "nuswide-10k")])
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("wikpedia", "wikipedia"),
+        ("nuswide10k", "nuswide-10k"),
+        ("oxford_pet", "coop:oxford_pets"),
+        ("imagenet", "coop:imagenet"),
+    ],
+)
 def test_an_unknown_name_says_the_nearest(wrong: str, right: str) -> None:
     with pytest.raises(UsageError) as error:
         find(wrong)
-    assert str(error.value) == f"no dataset '{wrong}'; did you mean '{right}'?"
+    assert str(error.value) == f"no dataset '{wrong}'; did you mean '{right}'? {THERE_ARE}"
 
 
 def test_a_name_like_none_lists_what_there_is() -> None:
-    with pytest.raises(UsageError, match=r"^no dataset 'qqq'; there are: features, flickr8k-core20, nuswide, "):
+    with pytest.raises(UsageError) as error:
         find("qqq")
+    assert str(error.value) == f"no dataset 'qqq'; {THERE_ARE}"
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in {"openmoji", "table"}])
@@ -59,7 +74,11 @@ def test_the_first_part_that_is_not_there_is_named(tmp_path: Path, name: str) ->
         with pytest.raises(MissingError) as error:
             loader(dataset)(params(tmp_path, name))
         assert str(error.value).startswith(f"{name}: {what} is missing; get {dataset.source} at {dataset.address}, ")
-        (root / part.split("|")[-1]).mkdir(parents=True)  # any of them will do
+        last = root / part.split("|")[-1]  # any of them will do
+        (last / "deeper").mkdir(parents=True)
+        with pytest.raises(MissingError, match=f"^{name}: data/raw/{dataset.place}/.* is an empty folder; get "):
+            loader(dataset)(params(tmp_path, name))
+        write(last / "deeper" / "x", b"x")
 
 
 def test_a_selection_lies_in_the_folder_of_the_whole() -> None:

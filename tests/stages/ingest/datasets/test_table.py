@@ -11,7 +11,6 @@ import pytest
 from cache.errors import MissingError, ParamsError, UserError
 from cache.manifest import Manifest, read_manifest
 from stages.columns import BLOCK
-from stages.ingest.blocks import listed
 from stages.ingest.datasets import table as reader
 from stages.ingest.params import IngestParams
 from stages.ingest.run import run
@@ -20,7 +19,7 @@ from tests.stages.ingest.given import COLUMNS, four_pairs, params, write, write_
 
 def load(given: IngestParams) -> Manifest:
     """The table as one manifest; its tests are shorter than a block."""
-    (manifest,) = listed(reader.load(given)).blocks()
+    (manifest,) = reader.load(given).blocks()
     return manifest
 
 
@@ -141,7 +140,7 @@ def test_a_picture_in_several_rows_is_refused_where_its_path_is_the_id(tmp_path:
     with pytest.raises(UserError) as error:
         load_rows(tmp_path, rows, ["image", "text"], id=None, label=None)
     assert str(error.value) == (
-        "mine/pairs.csv: 1 pictures stand in several rows, the first is 'a.jpg'; put its captions into columns of one "
+        "mine/pairs.csv: 1 picture stands in several rows, the first is 'a.jpg'; put its captions into columns of one "
         "row (ingest.table.text), or name a column of ids (ingest.table.id)"
     )
 
@@ -168,6 +167,14 @@ def test_a_parquet_column_of_another_type_is_refused(tmp_path: Path, value: obje
     assert str(error.value) == (
         f"pairs.parquet: column 'image' holds {type(value).__name__}; it must hold text or whole numbers"
     )
+
+
+def test_a_nul_in_parquet_is_refused_too(tmp_path: Path) -> None:
+    table = pa.table({"id": ["1"], "image": ["a.jpg"], "text": ["x\0y"], "label": ["cat"]})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    with pytest.raises(UserError) as error:
+        load(params(tmp_path, "table", path="pairs.parquet"))
+    assert str(error.value) == r"pairs.parquet: column 'text' holds a NUL byte, first in 'x\x00y'; take it out"
 
 
 def test_no_path_says_which_parameter_to_set(tmp_path: Path) -> None:
@@ -239,7 +246,7 @@ def test_every_row_is_checked_before_a_picture_is_read(tmp_path: Path, bad: str)
         told = f"mine: 1 of {len(rows)} items have no text, the first is '{len(rows) - 1}'; give it one or leave it out"
     else:
         rows[-1][0] = "5"
-        told = "mine: 1 ids stand more than once, the first is '5'; make them unique"
+        told = "mine: 1 id stands more than once, the first is '5'; give each row an id of its own"
     write_csv(tmp_path / "mine" / "pairs.csv", rows)
     with pytest.raises(UserError) as error:
         run(params(tmp_path, "table", path="mine/pairs.csv"))
@@ -249,5 +256,5 @@ def test_every_row_is_checked_before_a_picture_is_read(tmp_path: Path, bad: str)
 
 def test_a_picture_of_two_rows_far_apart_is_no_id(tmp_path: Path) -> None:
     rows = [[f"{number}.jpg", "x"] for number in range(BLOCK + 1)] + [["7.jpg", "y"]]
-    with pytest.raises(UserError, match=r"^mine/pairs.csv: 1 pictures stand in several rows, the first is '7.jpg'; "):
+    with pytest.raises(UserError, match=r"^mine/pairs.csv: 1 picture stands in several rows, the first is '7.jpg'; "):
         load_rows(tmp_path, rows, ["image", "text"], id=None, label=None)

@@ -83,7 +83,7 @@ def test_a_pair_without_article_or_picture_is_left_out_and_both_are_listed(tmp_p
     record = given.manifest.with_suffix(".missing.txt")
     assert record.read_text() == "texts/a-2.xml\nimages/biology/p4.jpg\n"
     assert listener.warned == [
-        "wikipedia: 2 of 4 pairs name a file that is missing and are left out; the first is 'texts/a-2.xml', all stand "
+        "wikipedia: 2 of 4 pairs name a file that is missing and are left out: the first is 'texts/a-2.xml', all stand "
         f"in {record}; put them under {root} and run 'ingest' again to have them"
     ]
     assert listener.said == ["wikipedia: 2 pairs, 2 captions, 1 class, 2 train"]
@@ -92,7 +92,7 @@ def test_a_pair_without_article_or_picture_is_left_out_and_both_are_listed(tmp_p
 def test_more_missing_articles_than_a_hundredth_stop_the_run(tmp_path: Path) -> None:
     root = small(tmp_path)
     (root / "texts" / "a-2.xml").unlink()
-    with pytest.raises(MissingError, match=r"^wikipedia: 1 of 4 pairs name a file that is missing, more than the 1% "):
+    with pytest.raises(MissingError, match=r"^wikipedia: 1 of 4 pairs names a file that is missing, more than the 1% "):
         run(params(tmp_path, "wikipedia"))
     assert not params(tmp_path, "wikipedia").manifest.exists()
 
@@ -100,7 +100,7 @@ def test_more_missing_articles_than_a_hundredth_stop_the_run(tmp_path: Path) -> 
 def test_where_every_article_is_missing_that_is_what_is_said(tmp_path: Path) -> None:
     root = small(tmp_path)
     for article in (root / "texts").iterdir():
-        article.unlink()
+        article.rename(article.with_suffix(".txt"))
     with pytest.raises(MissingError, match=r"^wikipedia: 4 of 4 pairs name a file that is missing, more than the 1% "):
         run(params(tmp_path, "wikipedia"))
     assert params(tmp_path, "wikipedia").manifest.with_suffix(".missing.txt").read_text().count("texts/") == 4
@@ -123,9 +123,45 @@ def test_a_category_that_is_no_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         run(params(tmp_path, "wikipedia"))
     assert str(error.value) == (
-        "wikipedia: 1 categories of categories.list are no folder under images/, the first is 'biologie'; did you mean "
+        "wikipedia: 1 category of categories.list is no folder in images/, the first is 'biologie'; did you mean "
         "'biology'?; unpack the archive again"
     )
+
+
+def test_categories_without_any_folder_are_one_line_that_ends(tmp_path: Path) -> None:
+    root = small(tmp_path)
+    for name in ("art", "biology"):
+        (root / "images" / name).rename(root / name)
+    write(root / "images" / "readme.txt", "x")
+    with pytest.raises(UserError) as error:
+        run(params(tmp_path, "wikipedia"))
+    assert str(error.value) == (
+        "wikipedia: 2 categories of categories.list are no folder in images/, the first is 'art'; unpack the archive "
+        "again"
+    )
+
+
+def test_a_folder_of_pictures_that_no_category_names_is_one_line(tmp_path: Path) -> None:
+    root = small(tmp_path)
+    (root / "images" / "empty").mkdir()  # what holds no picture is nobody's class
+    write(root / "images" / ".hidden" / "a.jpg", b"x")
+    run(params(tmp_path, "wikipedia"))
+    write(root / "images" / "arts" / "p9.jpg", b"x")
+    with pytest.raises(UserError) as error:
+        run(params(tmp_path, "wikipedia"))
+    assert str(error.value) == (
+        "wikipedia: 1 folder of pictures in images/ that categories.list does not name, the first is 'arts'; did you "
+        "mean 'art'?; unpack the archive again"
+    )
+
+
+def test_an_empty_folder_is_no_part_of_the_set(tmp_path: Path) -> None:
+    root = small(tmp_path)
+    for article in (root / "texts").iterdir():
+        article.unlink()
+    (root / "texts" / "deeper").mkdir()
+    with pytest.raises(MissingError, match=r"^wikipedia: data/raw/wikipedia/texts is an empty folder; get the archive"):
+        run(params(tmp_path, "wikipedia"))
 
 
 def test_an_article_in_latin_1_is_read_and_counted(tmp_path: Path, listener: Listener) -> None:
@@ -184,7 +220,7 @@ def bomb(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (duplicate, "wikipedia: 1 ids stand more than once, the first is 'a-1'; make them unique"),
+        (duplicate, "wikipedia: 1 id stands more than once, the first is 'a-1'; give each row an id of its own"),
         (upwards, "wikipedia: 'texts/../../../secret.xml' leads out of "),
         (linked, "wikipedia: 'texts/c-3.xml' leads out of "),
         (empty, "wikipedia: 1 of 4 items have no text, the first is 'c-3'; give it one or leave it out"),

@@ -92,7 +92,7 @@ def test_a_pair_whose_text_is_missing_is_left_out_where_that_is_allowed(tmp_path
     root = small(tmp_path)
     (root / "text" / "bee" / "t1.txt").unlink()
     assert ingested(tmp_path, allow_missing=True).ids == ["owl/i1", "bee/i1"]
-    assert listener.warned[0].startswith("xmedianet: 1 of 3 pairs name a file that is missing and are left out; the ")
+    assert listener.warned[0].startswith("xmedianet: 1 of 3 pairs names a file that is missing and is left out: 'te")
     assert (tmp_path / "data" / "manifests" / "xmedianet.missing.txt").read_text() == "text/bee/t1.txt\n"
 
 
@@ -133,7 +133,7 @@ def wordless(root: Path) -> None:
     [
         (
             lone_category,
-            "xmedianet: 1 categories have a folder in one part alone, the first is 'owls', in text/ and not in image/; "
+            "xmedianet: 1 category has a folder in one part alone, the first is 'owls', in text/ and not in image/; "
             "unpack the archive again",
         ),
         (
@@ -141,7 +141,7 @@ def wordless(root: Path) -> None:
             "xmedianet: some of the lists are missing; lay all four under data/raw/xmedianet (img_train_list.txt, "
             "txt_train_list.txt, img_test_list.txt, txt_test_list.txt), or none",
         ),
-        (longer_list, "xmedianet: img_test_list.txt has 1 lines, txt_test_list.txt 2; get both files anew"),
+        (longer_list, "xmedianet: img_test_list.txt has 1 line, txt_test_list.txt 2; get both files anew"),
         (
             crossed_lists,
             "xmedianet: entry 2 of img_train_list.txt is 'owl/i1.jpg', of txt_train_list.txt 'bee/t2.txt': two "
@@ -153,7 +153,7 @@ def wordless(root: Path) -> None:
             "number",
         ),
         (upwards, "xmedianet: 'text/bee/../../../secret' leads out of "),
-        (again, "xmedianet: 1 ids stand more than once, the first is 'bee/i2'; make them unique"),
+        (again, "xmedianet: 1 id stands more than once, the first is 'bee/i2'; give each row an id of its own"),
         (wordless, "xmedianet: 1 of 3 items have no text, the first is 'owl/i1'; give it one or leave it out"),
     ],
 )
@@ -171,5 +171,5 @@ def test_a_category_of_more_pictures_than_texts_is_one_line_without_lists(tmp_pa
     with pytest.raises(UserError) as error:
         load(params(tmp_path, "xmedianet"))
     assert str(error.value) == (
-        "xmedianet: 'owl' has 2 pictures and 1 texts; unpack the archive again, or lay the published lists beside them"
+        "xmedianet: 'owl' has 2 pictures and 1 text; unpack the archive again, or lay the published lists beside them"
     )

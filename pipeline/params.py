@@ -21,6 +21,7 @@ from stages.section import Section, said
 from stages.split.params import SplitSection
 from stages.train.params import TrainSection
 
+EXPERIMENT = "experiment"  # the section in which an overlay says what is asked, see pipeline.ablation
 UNION_TAGS = {"str", "int", "float", "constrained-int", "constrained-float"}  # what pydantic calls a union's branches
 
 
@@ -84,8 +85,9 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def read_overlay(path: Path) -> list[tuple[str, Any]]:
-    """The changes that an overlay makes: a file like params.yaml, with some of its keys."""
-    return list(leaves(read_values(path)))
+    """The changes that an overlay makes: a file like params.yaml, with some of its keys. What an experiment says of
+    itself beside them is none."""
+    return [*leaves({key: value for key, value in read_values(path).items() if key != EXPERIMENT})]
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -163,14 +165,18 @@ def _is_union_tag(part: int | str) -> bool:
 
 
 Changes = Sequence[tuple[str, Any]]
+Layer = tuple[Changes, str]  # changes, and what to call them in a message
 
 
-def load_params(path: Path, overlays: Sequence[Path], changes: Changes, flags: Changes = ()) -> Params:
-    """params.yaml, the overlays in order, -S, the named flags; each is checked, so that an error names its source."""
+def load_params(
+    path: Path, overlays: Sequence[Path], changes: Changes, flags: Changes = (), behind: Sequence[Layer] = ()
+) -> Params:
+    """params.yaml, the overlays in order and what comes behind them, -S, the named flags; each is checked, so that an
+    error names its source."""
     values = read_values(path)
     params = validate(values, path.name)
-    layers = [(read_overlay(overlay), overlay.name) for overlay in overlays] + [(changes, "-S"), (flags, "flags")]
-    for layer, source in layers:
+    read = [(read_overlay(overlay), overlay.name) for overlay in overlays]
+    for layer, source in [*read, *behind, (changes, "-S"), (flags, "flags")]:
         values = override(values, layer, source)
         params = validate(values, source)
     return params

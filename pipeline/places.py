@@ -25,23 +25,28 @@ class Places:
     stage: str | None  # the DVC stage that is running
     aside: str = ""  # a folder of runs/ for what a command makes for itself alone; it reads what stands elsewhere, too
 
+    @property
+    def under_dvc(self) -> bool:
+        """Whether artefacts are those of dvc.yaml: not what a command makes aside, even where DVC runs it."""
+        return self.stage is not None and not self.aside
+
     def inside(self, path: str) -> Path:
         """An input path of params.yaml, resolved against home."""
         return (self.home / Path(path).expanduser()).resolve()
 
     def to_write(self, artefact: str) -> Path:
         """Where this run writes an artefact, named as in `manifests/openmoji.parquet` or `results/scores.parquet`."""
-        return self._under_dvc(artefact) if self.stage else self.root / "runs" / self.aside / artefact
+        return self._tracked(artefact) if self.under_dvc else self.root / "runs" / self.aside / artefact
 
     def to_read(self, artefact: str) -> list[Path]:
         """Where an artefact may stand, best first."""
-        tracked = self._under_dvc(artefact)
-        if self.stage:
+        tracked = self._tracked(artefact)
+        if self.under_dvc:
             return [tracked]
         aside = [self.root / "runs" / self.aside / artefact] if self.aside else []
         return [*aside, self.root / "runs" / artefact, tracked]
 
-    def _under_dvc(self, artefact: str) -> Path:
+    def _tracked(self, artefact: str) -> Path:
         results = artefact.startswith("results/")
         return self.root / artefact if results else self.root / "data" / artefact
 

@@ -21,6 +21,7 @@ from cache.verify import (
     verify_ledgers,
     verify_store,
 )
+from pipeline.ablation.runs import ASIDE
 from pipeline.setting import Setting
 from pipeline.tables import Row, folder_bytes
 from pipeline.wiring import STAGES, stamped
@@ -129,9 +130,10 @@ def require_none(found: Sequence[Finding]) -> None:
 
 
 def unused(setting: Setting) -> list[Path]:
-    """The store's folders that no ledger names, in either place."""
+    """The store's folders that no ledger names, in either place or under the runs of experiments."""
     root = setting.places.root
-    return unused_keys(setting.places.store, [*all_ledgers(root / "data"), *all_ledgers(root / "runs")])
+    places = [root / "data", root / "runs", *(root / "runs" / ASIDE).glob("*/*/*")]
+    return unused_keys(setting.places.store, [ledger for place in places for ledger in all_ledgers(place)])
 
 
 def folder_rows(folders: Sequence[Path]) -> list[Row]:

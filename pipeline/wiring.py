@@ -106,7 +106,7 @@ def require(setting: Setting, name: str) -> Path:
     found = setting.made.get(name) or locate(setting, name)
     if found:
         return found
-    if setting.places.stage:
+    if setting.places.under_dvc:
         raise MissingError(_gap_under_dvc(setting, stage))
     if stage.costly:
         raise MissingError(_gap_at_the_prompt(setting, stage))
@@ -262,7 +262,7 @@ def _out(setting: Setting, name: str, index: int = 0) -> Path:
     return setting.places.to_write(STAGES[name].artefacts(setting)[index])
 
 
-def _beside(first: Path, setting: Setting, name: str, index: int) -> Path:
+def beside(first: Path, setting: Setting, name: str, index: int) -> Path:
     """Another artefact of a stage, in the same of the two places as its first."""
     places = setting.places
     artefacts = STAGES[name].artefacts(setting)
@@ -371,9 +371,9 @@ def _report_params(setting: Setting, stamp: str) -> ReportParams:
     heads = require(setting, "train")
     return ReportParams(
         scores=scores,
-        queries=_beside(scores, setting, "evaluate", 1),
-        metrics=_beside(scores, setting, "evaluate", 2),
-        history=_beside(heads, setting, "train", 1),
+        queries=beside(scores, setting, "evaluate", 1),
+        metrics=beside(scores, setting, "evaluate", 2),
+        history=beside(heads, setting, "train", 1),
         mixtures=require(setting, "mixture"),
         heads=heads,
         page=_out(setting, "report"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -15,6 +15,7 @@ from cache.errors import ParamsError, UsageError, meant
 from pipeline.setting import Setting
 
 if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
+    from pipeline.params import Layer
     from stages.train.params import TrainSection
 
 PANEL = "Parameters (defaults: params.yaml)"
@@ -90,8 +91,10 @@ def gather(
     allow_missing: Annotated[bool | None, _flag("--allow-missing", "Go on however many listed files are gone.")] = None,
     verify_on_read: Annotated[bool | None, _flag("--verify-on-read", "Compare what is read with its record.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 - read from sys.argv, before a command is known
+    behind: Sequence[Any] = (),
 ) -> Setting:
-    """The setting that the shared flags describe: params.yaml, the overlays, -S in order, the named flags."""
+    """The setting that the shared flags describe: params.yaml, the overlays, -S in order, the named flags. behind: the
+    layers that a command, not a person, puts behind the overlays; it is no flag."""
     _require_access(access)
     named = {
         "dataset": dataset,
@@ -114,18 +117,20 @@ def gather(
         "ingest.allow_missing": allow_missing,
         "verify_on_read": verify_on_read,
     }
-    setting = _setting(overlay or [], assign or [], {key: value for key, value in named.items() if value is not None})
+    flags = {key: value for key, value in named.items() if value is not None}
+    setting = _setting(overlay or [], behind, assign or [], flags)
     _require_reader(access, setting.params.train)
     return _admitted(setting, access)
 
 
-def _setting(overlays: list[Path], assign: list[str], named: dict[str, Any]) -> Setting:
-    """The setting of the repository here, under overlays, -S and named keys, in that order."""
+def _setting(overlays: list[Path], behind: Sequence[Layer], assign: list[str], named: dict[str, Any]) -> Setting:
+    """The setting of the repository here, under overlays, what is behind them, -S and named keys, in that order."""
     from pipeline.params import load_params, parse_override, refuse_colon  # slow to import, and --help does not need it
     from pipeline.places import find_places, find_root
 
     root = find_root(Path.cwd())
-    params = load_params(root / "params.yaml", overlays, [parse_override(text) for text in assign], [*named.items()])
+    changes = [parse_override(text) for text in assign]
+    params = load_params(root / "params.yaml", overlays, changes, [*named.items()], behind)
     _know_names(params.dataset, params.encoder, params.train.methods)
     places = find_places(root, params.store)
     if places.stage:
@@ -164,17 +169,21 @@ def _know_names(dataset: str, encoder: str, methods: list[str]) -> None:
         find_method(method)
 
 
-def takes_setting(command: Callable[..., None]) -> Callable[..., None]:
+Behind = Callable[..., Sequence[Any]]  # what a command was given, the shared flags left out -> layers
+
+
+def takes_setting(command: Callable[..., None], behind: Behind | None = None) -> Callable[..., None]:
     """Give a command, whose first argument is the setting, the shared flags in place of it; a flag of its own that is
-    called as a shared one stands for that."""
+    called as a shared one stands for that. behind: what the command puts behind a person's overlays."""
     own = [p for n, p in inspect.signature(command, eval_str=True).parameters.items() if n != "setting"]
     named = {p.name for p in own}
-    shared = {n: p for n, p in inspect.signature(gather, eval_str=True).parameters.items() if n not in named}
+    flags_of = inspect.signature(gather, eval_str=True).parameters
+    shared = {n: p for n, p in flags_of.items() if n not in named and get_origin(p.annotation) is Annotated}
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
         flags = {name: given.pop(name) for name in shared}
-        command(setting=gather(**flags), **given)
+        command(setting=gather(**flags, behind=behind(**given) if behind else ()), **given)
 
     run.__signature__ = inspect.Signature([*own, *shared.values()])  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in [*own, *shared.values()]}

@@ -1,0 +1,86 @@
+"""An experiment on one dataset, from its overlay to its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cache.episodes import read_episodes
+from cache.errors import UserError, one_line
+from cache.scores import read_history, read_queries, read_scores
+from pipeline.ablation.experiment import Experiment
+from pipeline.ablation.figures import COLUMNS, Cell, Row, read_cells, table_of
+from pipeline.ablation.files import RESULTS, write_results
+from pipeline.ablation.runs import Made, Run, make_run, run_of
+from pipeline.setting import Setting
+from stages.progress import reporter, working
+
+
+def run_experiment(setting: Setting, experiment: Experiment, dataset: str, full: bool) -> list[Path]:
+    """Make the runs of an experiment, as far as they do not stand, and write its files; returns these.
+
+    Where features may be made, a run that cannot be made is told of in the table and the others go on; UserError of
+    the first of them where none can."""
+    rows = retrieval_rows(setting, experiment, dataset, full)
+    folder = setting.places.root / RESULTS / experiment.name
+    return write_results(folder, dataset, experiment.section, rows)
+
+
+def retrieval_rows(setting: Setting, experiment: Experiment, dataset: str, full: bool) -> list[Row]:
+    """The table of an experiment that asks how well rows retrieve."""
+    section, runs = experiment.section, experiment.runs(full)
+    cells: list[Cell] = []
+    lost: list[tuple[Run, UserError]] = []
+    with working(f"ablate {experiment.name}", len(runs)):
+        for run in (run_of(setting, experiment, dataset, own) for own in runs):
+            try:
+                cells += cells_of(make_run(run, section.extracts), section.beside)
+            except UserError as error:
+                if not section.extracts:
+                    raise
+                lost.append((run, error))
+                reporter().warn(f"{run.section.name}: not run here ({one_line(error)})")
+            reporter().advance(f"ablate {experiment.name}", 1)
+    if lost and not cells:
+        raise lost[0][1]
+    columns = (*COLUMNS, *section.beside)
+    return table_of(cells, section, setting.params.evaluate.draws) + [_lost(columns, *entry) for entry in lost]
+
+
+def _lost(columns: tuple[str, ...], run: Run, error: UserError) -> Row:
+    name = run.section.name
+    return {**dict.fromkeys(columns), "run": name, "row": name, "note": f"{name}: {one_line(error)}"}
+
+
+def cells_of(made: Made, beside: list[Any]) -> list[Cell]:
+    """The cells of a finished run, with what else is told of its rows."""
+    scores = read_scores(made.scores)
+    episodes = read_episodes(made.episodes)
+    cells = read_cells(made.run.section, read_queries(made.queries), episodes, _chance(scores))
+    history = read_history(made.history) if beside else None
+    told = [{name: _curve(history, cell, name) for name in beside} for cell in cells]
+    return [replace(cell, beside=own) for cell, own in zip(cells, told, strict=True)]
+
+
+def _chance(scores: pa.Table) -> Mapping[int, float]:
+    """mAP of a random order on the main gallery, by shot count."""
+    own = [row for row in scores.filter(pc.equal(scores["method"], "chance")).to_pylist() if row["metric"] == "mAP"]
+    main = "target" if any(row["gallery"] == "target" for row in own) else own[0]["gallery"]
+    return {row["shots"]: row["value"] for row in own if (row["gallery"], row["direction"]) == (main, "mean")}
+
+
+def _curve(history: pa.Table, cell: Cell, name: str) -> float | None:
+    """The mean of a figure over the steps and draws of a cell's training, None where it records none."""
+    own = history.filter(
+        pc.and_(
+            pc.and_(pc.equal(history["method"], cell.method), pc.equal(history["variant"], cell.variant)),
+            pc.and_(pc.equal(history["shots"], cell.shots), pc.equal(history["name"], name)),
+        )
+    )
+    return float(np.mean(own["value"].to_numpy())) if len(own) else None

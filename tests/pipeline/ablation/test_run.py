@@ -1,0 +1,124 @@
+"""`ablate` from the prompt: it writes its files and nothing else, and goes on from what stands in the store."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+
+from cache.scores import read_scores
+from pipeline.ablation.experiment import FOLDER, read_experiment
+from pipeline.ablation.files import read_rows
+from pipeline.ablation.sequences import PlantSection, planted_file
+from pipeline.ablation.words import page
+from proof.checkout import ROOT, set_params
+from tests.pipeline.prompt import typed
+
+PLANT = {"kind": "order", "classes": 6, "items": 8, "frames": 3, "width": 8, "noise": 0.5, "place": 0.0}
+TINY = """
+experiment:
+  question: What is K worth?
+  paper: nothing
+  axis: K
+  reference: [gap]
+  beside: [mask_density]
+  runs:
+    - {name: K=1, params: {mixture: {components: 1}}}
+    - {name: K=2, against: K=1, params: {mixture: {components: 2}}}
+split: {shots: [0, 2, 9], seeds: 2}
+evaluate: {galleries: [target], draws: 100}
+train:
+  methods: [gap, gcrdp]
+  variants: []
+  gap: {steps: 2, batch: 8}
+  gcrdp: {steps: 2, batch: 8}
+"""
+HERE = ("--dataset", "features", "--encoder", "imported")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Planted sequences as imported features, and an experiment on them."""
+    here = tmp_path_factory.mktemp("ablate") / "here"
+    (here / FOLDER).mkdir(parents=True)
+    shutil.copy(ROOT / "params.yaml", here)
+    (here / FOLDER / "tiny.yaml").write_text(TINY)
+    path = planted_file(here / "data", PlantSection.model_validate({**PLANT, "shuffled": False}))
+    set_params(here, ingest__features__path=str(path.relative_to(here)), ingest__features__aligned=True)
+    return here
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "results").rglob("*") if path.is_file()}
+
+
+def heads(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in (folder / "data/store/heads").rglob("*.safetensors")}
+
+
+def test_features_that_are_not_there_are_named_with_the_command_that_makes_them(folder: Path) -> None:
+    done = typed(folder, "ablate", "tiny", *HERE)
+    assert done.returncode == 1
+    assert "run 'python -m pipeline extract --dataset features" in done.stderr
+    assert not (folder / "results").exists()
+
+
+@pytest.fixture(scope="module")
+def first(folder: Path) -> dict[str, bytes]:
+    """The files of the first run."""
+    imported = typed(folder, "extract", *HERE)
+    assert imported.returncode == 0, imported.stderr
+    done = typed(folder, "ablate", "tiny", *HERE)
+    assert done.returncode == 0, done.stderr
+    return files(folder)
+
+
+def test_a_table_a_plot_and_an_answer_are_all_that_is_written(folder: Path, first: dict[str, bytes]) -> None:
+    assert sorted(first) == ["features.csv", "features.md", "features.png", "features.svg"]
+    assert {path.name for path in folder.iterdir()} == {"ablations", "data", "params.yaml", "results", "runs"}
+    assert (folder / "runs/ablations/tiny/features/K=2/results/scores.parquet").is_file()
+
+
+def test_text_and_table_cannot_part(folder: Path, first: dict[str, bytes]) -> None:
+    rows = read_rows(folder / "results/ablations/tiny/features.csv")
+    assert page(read_experiment(folder, "tiny").section, "features", rows).encode() == first["features.md"]
+
+
+@pytest.mark.usefixtures("first")
+def test_every_row_is_what_its_run_scored(folder: Path) -> None:
+    rows = read_rows(folder / "results/ablations/tiny/features.csv")
+    assert {(row["method"], row["value"], row["shots"]) for row in rows} == {
+        (method, value, shots) for method in ("gap", "gcrdp") for value in ("K=1", "K=2") for shots in (0, 2)
+    }  # 9 shots are more than the smallest class has
+    for row in rows:
+        table = read_scores(folder / f"runs/ablations/tiny/features/{row['run']}/results/scores.parquet")
+        for column, value in (("metric", "mAP"), ("direction", "mean"), *((c, row[c]) for c in ("method", "shots"))):
+            table = table.filter(pc.equal(table[column], value))
+        assert pc.mean(table["value"]).as_py() == pytest.approx(row["mAP"], abs=1e-6)
+        assert (row["mask_density"] is None) == (row["method"] == "gap")
+    against = [(row["row"], row["against"]) for row in rows if row["shots"] == 2 and row["run"] == "K=2"]
+    assert against == [("gap, K=2", "gap, K=1"), ("gcrdp, K=2", "gap, K=2"), ("gcrdp, K=2", "gcrdp, K=1")]
+
+
+def test_a_second_run_trains_nothing_and_says_the_same(folder: Path, first: dict[str, bytes]) -> None:
+    before = heads(folder)
+    assert typed(folder, "ablate", "tiny", *HERE).returncode == 0
+    assert (files(folder), heads(folder)) == (first, before)
+
+
+@pytest.mark.usefixtures("first")
+def test_what_dvc_runs_is_the_same(folder: Path, first: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_STAGE", "ablate@0")
+    done = typed(folder, "ablate", "tiny", *HERE)
+    assert done.returncode == 0, done.stderr
+    assert files(folder) == first
+    assert not (folder / "data/heads").exists()
+
+
+@pytest.mark.usefixtures("first")
+def test_what_experiments_made_counts_as_used(folder: Path) -> None:
+    before = heads(folder)
+    assert typed(folder, "clean", "--unused").returncode == 0
+    assert heads(folder) == before

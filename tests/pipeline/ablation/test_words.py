@@ -1,0 +1,64 @@
+"""Sentences are made from the numbers by rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.ablation.experiment import ExperimentSection
+from pipeline.ablation.words import answer, clauses, table, verdict
+
+SECTION = ExperimentSection(question="?", paper="?", axis="K", beside=["mask_density"])
+
+
+def row(name: str, gain: float, low: float, high: float, p: float = 0.01, **more: Any) -> dict[str, Any]:
+    about = {"row": name, "value": name, "shots": 5, "mAP": 0.48 + gain, "mAP_low": 0.47, "mAP_high": 0.49}
+    about |= {"chance": 0.1, "against": "K=1", "difference": gain, "support_low": low, "support_high": high}
+    return about | {"class_low": low, "class_high": high, "p_holm": p, "note": "", "mask_density": 0.25} | more
+
+
+LEVEL = row("K=3", -0.002, -0.006, 0.003, 0.4)
+AHEAD, BEHIND = row("K=2", 0.012, 0.004, 0.02), row("K=8", -0.012, -0.02, -0.004)
+UNSURE, SAME = row("K=5", 0.002, 0.001, 0.003, 0.07), row("K=1", 0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (LEVEL, "K=3 is not distinguishable from K=1: -0.2 [-0.6, +0.3]"),
+        (AHEAD, "K=2 is ahead of K=1: +1.2 [+0.4, +2.0]"),
+        (BEHIND, "K=8 is behind K=1: -1.2 [-2.0, -0.4]"),
+        (UNSURE, "K=5 is not distinguishable from K=1: +0.2 [+0.1, +0.3] (corrected p 0.07)"),
+        (SAME, "K=1 is the same as K=1"),
+    ],
+)
+def test_a_sentence_says_what_its_numbers_allow(of: dict[str, Any], said: str) -> None:
+    assert clauses([of], verdict(of)) == [said]
+
+
+def test_three_sentences_and_what_stands_beside() -> None:
+    assert answer(SECTION, [LEVEL, AHEAD, {**SAME, "against": "", "row": "K=1"}]) == [
+        "At 5 shots K=2 has the highest mAP, 49.2 per cent (chance 10.0), lowest K=3 with 47.8.",
+        "K=2 is ahead of K=1: +1.2 [+0.4, +2.0].",
+        "K=3 is not distinguishable from K=1: -0.2 [-0.6, +0.3].",
+        "The mask density is 0.25.",
+    ]
+    assert answer(SECTION, [LEVEL])[1] == "No row can be told apart from what it is compared with."
+    assert answer(SECTION, [])[0] == "Nothing of this experiment could be run here."
+
+
+def test_shot_counts_of_one_verdict_are_one_clause() -> None:
+    rows = [{**AHEAD, "shots": 1}, {**LEVEL, "row": "K=2", "shots": 3}, {**AHEAD, "difference": 0.02}]
+    assert clauses(rows, "is ahead of") == [
+        "K=2 is ahead of K=1 at 1 and 5 shots: +1.2 [+0.4, +2.0], +2.0 [+0.4, +2.0]"
+    ]
+
+
+def test_every_figure_stands_in_its_own_cell() -> None:
+    head, _, line = table(SECTION, [LEVEL]).splitlines()
+    cells = dict(zip(head.strip("| ").split(" | "), line.strip("| ").split(" | "), strict=True))
+    assert cells == {
+        **{"row": "K=3", "K": "K=3", "shots": "5", "mAP": "47.8 ± 1.0", "compared with": "K=1", "difference": "-0.2"},
+        **{"support": "[-0.6, +0.3]", "class": "[-0.6, +0.3]", "p (Holm)": "0.400", "mask density": "0.25"},
+    }

@@ -16,7 +16,7 @@ from cache.files import canonical, digest_of, read_about, read_table, write_tabl
 from cache.store import shown
 
 FORMAT = "1"
-ROLES = ("source-train", "source-test", "support", "target-rest", "test")
+ROLES = ("source-train", "source-test", "support", "validation", "target-rest", "test")
 FITTED_ON = ("source-train", "support")  # the only rows that a method without access to more ever sees
 SCHEMA = pa.schema(
     [
@@ -46,8 +46,10 @@ class Episode:
 
     @cached_property
     def key(self) -> str:
-        """The digest of the source-train and support rows with their labels, alone: no test label enters."""
-        return digest_of([[[i, list(self.labels[i])] for i in self.ids.get(role, [])] for role in FITTED_ON])
+        """The digest of the source-train and support rows with their labels, and of the validation rows where there
+        are any, alone: no test label enters."""
+        read = [*FITTED_ON, *["validation"] * bool(self.ids.get("validation"))]
+        return digest_of([[[i, list(self.labels[i])] for i in self.ids.get(role, [])] for role in read])
 
 
 def write_episodes(path: Path, episodes: Sequence[Episode], made_from: str) -> None:

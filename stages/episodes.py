@@ -15,7 +15,7 @@ import numpy as np
 from cache.episodes import ROLES, Episode
 from cache.errors import ParamsError, UserError, counted
 
-CLASSIC = "classic"
+CLASSIC, CLASSIFY = "classic", "classify"
 _CLASSIC_ROLES = {"source-train": "train", "test": "test"}
 
 
@@ -87,6 +87,51 @@ def classic_episode(ids: Sequence[str], labels: Sequence[tuple[str, ...]], split
     return _episode(ids, labels, Halved([], classes, {}, {}, []), roles, (CLASSIC, 0, 0, 0))
 
 
+def classify_episodes(
+    ids: Sequence[str],
+    labels: Sequence[Sequence[str]],
+    splits: Sequence[str | None],
+    *,
+    shots: Sequence[int],
+    seeds: int,
+    validation: int,
+) -> list[Episode]:
+    """The draws of few-shot classification: every class is a target class, none a source class.
+
+    Supports as of `draw_episodes`. `validation` rows are those that the dataset's own split calls val; where it has
+    none, (ours) the next min(shots, validation) train rows of each class behind its supports, as far as there are so
+    many. Shot counts above the train half of the smallest class are left out. ParamsError for a count of 0, and where
+    no count is left; UserError where there is no test item."""
+    known = [tuple(sorted(set(own))) for own in labels]
+    halved, own = all_classes(ids, known, splits), [row for row, split in enumerate(splits) if split == "val"]
+    if min(shots) < 1:
+        raise ParamsError("split.shots asks for 0 of each class, and classify learns from 1 or more; leave 0 out")
+    kept = [count for count in dict.fromkeys(shots) if count <= len(halved.train[smallest(halved)])]
+    if not kept:
+        _check_shots(halved, min(shots))
+    episodes = []
+    for count, seed in product(kept, range(seeds)):
+        roles = {**halved.fixed, **_target_train(halved, count, seed, 0 if own else min(count, validation))}
+        roles["validation"] = own or roles["validation"]
+        episodes.append(_episode(ids, known, halved, roles, (CLASSIFY, 0, count, seed)))
+    return episodes
+
+
+def all_classes(ids: Sequence[str], labels: Sequence[Sequence[str]], splits: Sequence[str | None]) -> Halved:
+    """Every class as a target class. An item of several classes may support each of them."""
+    half_of = halves_of(ids, labels, splits)
+    train, test = ([row for row, half in enumerate(half_of) if half == name] for name in ("train", "test"))
+    if not test:
+        raise UserError("split: no item is left to test; look at failed.parquet and at the manifest's splits")
+    classes = sorted({label for own in labels for label in own})
+    return Halved([], classes, {c: [row for row in train if c in labels[row]] for c in classes}, {"test": test}, train)
+
+
+def smallest(halved: Halved) -> str:
+    """The target class with the fewest train pairs, the first of those that have as few."""
+    return min(halved.target, key=lambda name: len(halved.train[name]))
+
+
 def class_split(labels: Sequence[Sequence[str]], protocol: str, half: int) -> tuple[list[str], list[str]]:
     """The source and the target classes, both sorted.
 
@@ -149,7 +194,7 @@ def halve(
 def _check_shots(halved: Halved, shots: int) -> None:
     short = [name for name in halved.target if len(halved.train[name]) < shots]
     if short:
-        least = min(short, key=lambda name: len(halved.train[name]))
+        least = smallest(halved)
         count, others = len(halved.train[least]), len(short) - 1
         asked, more = counted(shots, "pair"), counted(others, "more class has", "more classes have")
         also = f" ({more} too few)" if others else ""
@@ -159,16 +204,19 @@ def _check_shots(halved: Halved, shots: int) -> None:
         )
 
 
-def _target_train(halved: Halved, shots: int, seed: int) -> dict[str, list[int]]:
-    """The supports of one draw, and the rest of the target rows in the train half, which nobody may train on.
+def _target_train(halved: Halved, shots: int, seed: int, validation: int = 0) -> dict[str, list[int]]:
+    """The supports of one draw, so many rows of each class behind them by which values are chosen, and the rest of the
+    target rows in the train half, which nobody may train on.
 
     The whole permutation is drawn whatever the shot count: so the supports of more shots hold those of fewer."""
     draw = np.random.default_rng(seed)
     orders = [draw.permutation(np.array(halved.train[name], dtype=np.int64)) for name in halved.target]
     support = {int(row) for order in orders for row in order[:shots]}
+    judged = {int(row) for order in orders for row in order[shots : shots + validation]} - support
     return {
         "support": [row for row in halved.pool if row in support],
-        "target-rest": [row for row in halved.pool if row not in support],
+        "validation": [row for row in halved.pool if row in judged],
+        "target-rest": [row for row in halved.pool if row not in support | judged],
     }
 
 
@@ -179,6 +227,6 @@ def _episode(
     roles: dict[str, list[int]],
     draw: tuple[str, int, int, int],
 ) -> Episode:
-    named = {role: [ids[row] for row in roles[role]] for role in ROLES}
-    known = {ids[row]: labels[row] for role in ROLES for row in roles[role]}
+    named = {role: [ids[row] for row in roles.get(role, [])] for role in ROLES}
+    known = {ids[row]: labels[row] for own in roles.values() for row in own}
     return Episode(*draw, named, known, halved.source, halved.target)

@@ -5,6 +5,7 @@ What is slow to import is imported inside the commands: `--help` does not wait f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -14,6 +15,8 @@ from pipeline.console import show
 from pipeline.setting import Setting
 from stages.progress import reporter
 
+CLASSIFY = "classify"  # a value of split.protocol
+CLASSES_TITLE = "top-1 in per cent over shots"
 SCORES_TITLE = "mAP and its kin in per cent, gallery `{}`"
 
 
@@ -83,10 +86,24 @@ def evaluate(setting: Setting, as_json: AsJson = False) -> None:
     """Heads + episodes -> scores."""
     from pipeline.tables import lacking_rows, score_rows
 
+    if setting.params.split.protocol == CLASSIFY:
+        _show_classes(setting, [_refresh(setting, "evaluate")], as_json)
+        return
     galleries = setting.params.evaluate.galleries
     title = SCORES_TITLE.format("target" if "target" in galleries else galleries[0])
     scores = _refresh(setting, "evaluate")
     show(score_rows(scores, lacking_rows(scores.with_name("metrics.json"))), as_json, title)
+
+
+def _show_classes(setting: Setting, scores: Sequence[Path], as_json: bool) -> None:
+    """The table of classification of some files of scores."""
+    from pipeline.class_table import class_cells, left_out, shown_rows, typed_rows, with_mean
+
+    cells = class_cells(scores)
+    for line in left_out(cells, setting.params.split.shots):
+        reporter().warn(line)
+    whole = with_mean(cells)
+    show(typed_rows(whole) if as_json else shown_rows(whole), as_json, CLASSES_TITLE)
 
 
 def report(setting: Setting) -> None:

@@ -130,7 +130,7 @@ def _ranked(
     parts = []
     for rows in retrieval.blocks(len(queries), len(names), _SCORES):
         scores = retrieval.score(asked.values[queries[rows]], gallery.values, asked.match)
-        _refuse_overflow(task, scores)
+        require_finite(task, scores)
         order = retrieval.rank(scores)
         hits = retrieval.in_rank_order(retrieval.in_common(marks[0][rows], marks[1]), order)
         parts.append((retrieval.figures(hits, order, None if pair is None else pair[rows]), order[:, :TOP].copy()))
@@ -138,7 +138,8 @@ def _ranked(
     return Ranked(figures, names[np.concatenate([top for _, top in parts])])
 
 
-def _refuse_overflow(task: Task, scores: npt.NDArray[Any]) -> None:
+def require_finite(task: Task, scores: npt.NDArray[Any]) -> None:
+    """UserError, naming the head and its method, where a score is not finite."""
     if not np.isfinite(scores).all():
         method, shots = task.contender["method"], counted(task.episode.shots, "shot")
         raise UserError(

@@ -1,4 +1,5 @@
-"""Heads and episodes -> scores: ranks every gallery with every head, and compares the methods in pairs."""
+"""Heads and episodes -> scores: ranks every gallery with every head, or classifies every picture, and compares the
+methods in pairs."""
 
 from __future__ import annotations
 
@@ -7,7 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from cache.episodes import read_episodes
+import pyarrow as pa
+
+from cache.episodes import Episode, read_episodes
 from cache.errors import UserError, counted
 from cache.features import REMEDY
 from cache.files import write_json
@@ -15,11 +18,13 @@ from cache.heads import HEAD
 from cache.scores import write_queries, write_scores
 from cache.shards import require_whole
 from cache.store import Ledger, folder_of, in_part, read_ledger
+from stages.evaluate import classification
+from stages.evaluate.classification import PROTOCOL as CLASSIFY
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.plan import CONTENDER, Task, plan_tasks
 from stages.evaluate.ranking import Result, evaluate_task, look
 from stages.evaluate.summary import label, summarise
-from stages.evaluate.tables import query_table, score_rows
+from stages.evaluate.tables import Row, query_table, score_rows
 from stages.heads.files import load_head
 from stages.heads.head import Head
 from stages.items import Items, load_items, require_sound
@@ -27,6 +32,7 @@ from stages.progress import reporter, working
 from stages.section import Gallery
 
 WORK = "evaluate"
+Tables = tuple[dict[str, Any], pa.Table, list[Row]]  # metrics, queries, scores
 
 
 def run(params: EvaluateParams) -> None:
@@ -34,16 +40,35 @@ def run(params: EvaluateParams) -> None:
     items = load_items(params.store, params.manifest, params.features, params.mixtures, params.captions)
     require_sound(params.store, items)
     episodes, ledger = read_episodes(params.episodes), read_ledger(params.heads)
+    about = {"dataset": params.dataset, "encoder": params.label, "features": items.keys["image"]}
+    score = _classified if {episode.protocol for episode in episodes} == {CLASSIFY} else _ranked
+    summary, queries, scores = score(params, items, episodes, ledger, about)
+    made_from = params.made_from if ledger.is_whole else in_part(params.made_from)
+    write_json(params.metrics, {"made_from": made_from, **summary, **_lacking(ledger)})
+    write_queries(params.queries, queries, made_from)
+    write_scores(params.scores, scores, made_from)
+
+
+def _ranked(params: EvaluateParams, items: Items, episodes: list[Episode], ledger: Ledger, about: Row) -> Tables:
+    """Every gallery ranked with every head."""
     tasks = plan_tasks(ledger.of("heads"), episodes, params.section.galleries)
     _require_tasks(params.heads, ledger, tasks)
     results = list(_results(params.store, tasks, items))
-    about = {"dataset": params.dataset, "encoder": params.label, "features": items.keys["image"]}
     _warn_of_gaps(results, params.section.galleries)
-    made_from = params.made_from if ledger.is_whole else in_part(params.made_from)
-    summary = {"made_from": made_from, **summarise(results, params.section.draws), **_lacking(ledger)}
-    write_json(params.metrics, summary)
-    write_queries(params.queries, query_table(results, about), made_from)
-    write_scores(params.scores, score_rows(results, about), made_from)
+    return summarise(results, params.section.draws), query_table(results, about), score_rows(results, about)
+
+
+def _classified(params: EvaluateParams, items: Items, episodes: list[Episode], ledger: Ledger, about: Row) -> Tables:
+    """Every test item classified by every head."""
+    tasks = classification.plan_judging(ledger.of("heads"), episodes)
+    _require_tasks(params.heads, ledger, tasks)
+    results = []
+    with working(WORK, len(tasks)):
+        for task in tasks:
+            results.append(classification.judge(task, _head(folder_of(params.store, "heads", task.key)), items))
+            reporter().advance(WORK, 1)
+    tables = classification.query_table(results, about), classification.score_rows(results, about)
+    return classification.summarise(results, params.section.draws), *tables
 
 
 def _require_tasks(path: Path, ledger: Ledger, tasks: list[Task]) -> None:

@@ -10,16 +10,18 @@ from pydantic import Field
 
 from stages.section import Section
 
-Protocol = Literal["parity", "random", "classic"]
+Protocol = Literal["parity", "random", "classic", "classify"]
 
 
 class SplitSection(Section):
-    """The section `split` of params.yaml."""
+    """The section `split` of params.yaml; validation: of `classify` on a dataset without a val split, how many train
+    pairs of a class stand aside to choose values by, shots at most."""
 
     protocol: Protocol
     halves: int = Field(ge=1)
     shots: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     seeds: int = Field(ge=1)
+    validation: int = Field(ge=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,7 @@ def _work_off(params: TrainParams, world: World, tasks: Sequence[Task]) -> list[
 
 
 def _asks(row: Row) -> bool:
-    return row.section is not None and bool(several(row.section))
+    return row.method.selects and row.section is not None and bool(several(row.section))
 
 
 def _task(params: TrainParams, index: int, features: Features, row: Row, episode: Episode) -> Task:

@@ -27,7 +27,8 @@ class TrainEpisode:
     unaligned towers are brought together, None where they are; source, target: the sorted class names of the class
     split; key: the digest of these rows and their labels. unlabelled: items of target classes that the row's access
     lets in, their labels taken away, none of them without; paired: is row i of both modalities known to be one pair. It
-    is not in the batch of queries, where the pair is the answer to one of the questions."""
+    is not in the batch of queries, where the pair is the answer to one of the questions. validation: labelled rows by
+    which a method of classification chooses its values, and which it fits on in no other way; none elsewhere."""
 
     items: Items
     support: NDArray[np.bool_]
@@ -37,6 +38,7 @@ class TrainEpisode:
     key: str
     unlabelled: Items
     paired: bool
+    validation: Items
 
 
 def train_episode(episode: Episode, items: Items, align: CcaSection, role: str | None = None) -> TrainEpisode:
@@ -46,12 +48,14 @@ def train_episode(episode: Episode, items: Items, align: CcaSection, role: str |
     ids = {role: episode.ids[role] for role in FITTED_ON}
     chosen = items.take(items.rows_of([name for role in FITTED_ON for name in ids[role]]))
     labels = [episode.labels[name] for name in chosen.ids]
+    judged = items.take(items.rows_of(episode.ids.get("validation", [])))
     support = np.repeat([False, True], [len(ids[role]) for role in FITTED_ON])
     fitted_on = relabelled(chosen, labels)
     classes = episode.source_classes, episode.target_classes
     more = without_labels(items.take(items.rows_of(episode.ids[role] if role else [])))
     seen = None if items.aligned else align
-    return TrainEpisode(fitted_on, support, seen, *classes, episode.key, more, paired=role != "test")
+    told = relabelled(judged, [episode.labels[name] for name in judged.ids])
+    return TrainEpisode(fitted_on, support, seen, *classes, episode.key, more, role != "test", told)
 
 
 def without_labels(items: Items) -> Items:

@@ -128,11 +128,12 @@ def by_seed(seed: int) -> torch.Generator:
 
 
 def draw_batches(support: Tensor, section: BatchesSection, generator: torch.Generator) -> Iterator[Tensor]:
-    """`steps` batches of row numbers (batch,), `support_share` of each from the supports where there are any.
+    """`steps` batches of row numbers (batch,), `support_share` of each from the supports where there are any; all of it
+    where there is nothing else.
 
     Rows repeat within a batch only where there are fewer than are wanted."""
     groups = [torch.nonzero(~support).flatten(), torch.nonzero(support).flatten()]
-    share = section.support_share if len(groups[1]) else 0.0
+    share = section.support_share if all(map(len, groups)) else float(not len(groups[0]))
     wanted = round(section.batch * share)
     for _ in range(section.steps):
         counts = zip(groups, (section.batch - wanted, wanted), strict=True)

@@ -150,6 +150,18 @@ class CmmSection(DescentSection):
     triplet: Weight  # (ours) of the triplet loss beside the cross-entropy, which the paper adds as it is
 
 
+class ProbeSection(Section):
+    """The linear probe: l2 is the weight of |W|^2 / 2 beside the sum of the losses."""
+
+    l2: Listed[Positive]
+
+
+class CrossModalSection(ProbeSection):
+    """The cross-modal linear probe; texts: which of them are shots beside the pictures."""
+
+    texts: Literal["names", "captions", "both"]
+
+
 class UnlabelledSection(Section):
     """What a method learns from unlabelled items of target classes, if it may: the pairs that no label was bought for
     (semi-supervised), or the batch of queries (transductive). Its rows say so and are compared among themselves alone.
@@ -257,6 +269,8 @@ class TrainSection(Section):
     flexclip: FlexclipSection
     cmm: CmmSection
     scm: ScmSection
+    linear_probe: ProbeSection
+    cross_modal: CrossModalSection
     workers: Literal["auto"] | Annotated[int, Field(ge=1)]
     backend: Backend
 
@@ -266,6 +280,14 @@ class TrainSection(Section):
         if again := twice(methods):
             raise ValueError(f"'{again}' stands twice, name each method once")
         return methods
+
+
+class ClassifySection(Section):
+    """The section `classify` of params.yaml: what `--task classify` sets of `train` and `split`."""
+
+    methods: list[str] = Field(min_length=1)
+    variants: list[VariantSection]
+    shots: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
 
 
 @dataclass(frozen=True, kw_only=True)

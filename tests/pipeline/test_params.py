@@ -45,6 +45,7 @@ def test_every_key_is_tracked_by_a_stage_of_dvc() -> None:
         *(f"train.{key}" for key in ("workers", "backend")),
         "verify_on_read",
         *(f"search.{key}" for key in ("method", "shots", "top", "gallery", "port")),  # read by a command alone
+        *(f"classify.{key}" for key in ("methods", "variants", "shots")),  # read by a flag alone, which sets others
     }
     assert {
         key for key in model_leaves() - free if not any(key == t or key.startswith(t + ".") for t in tracked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from itertools import combinations
 from typing import TypedDict
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from cache.episodes import ROLES, Episode
 from cache.errors import ParamsError, UserError
-from stages.episodes import class_split, draw_episodes, halves_of
+from stages.episodes import class_split, classify_episodes, draw_episodes, halves_of
 
 
 class Asked(TypedDict):
@@ -254,3 +255,62 @@ def test_classic_needs_the_official_split_whole() -> None:
             UserError, match=f"no item of the dataset's own split is {lacking}; set split.protocol to par"
         ):
             draw_episodes(ids, labels, [split] * 8, **section([0], "classic"))
+
+
+def classified(data, shots: list[int], seeds: int = 2, validation: int = 2) -> list[Episode]:
+    return classify_episodes(*data, shots=shots, seeds=seeds, validation=validation)
+
+
+def test_in_classification_every_class_is_a_target_class_and_nothing_is_source() -> None:
+    ids, labels, splits = items(12)
+    for episode in classified((ids, labels, splits), [1, 2, 4]):
+        assert (episode.source_classes, episode.target_classes) == ([], list("abcd"))
+        assert not episode.ids["source-train"]
+        assert not episode.ids["source-test"]
+        halves = {name: train_half([one for one in ids if one[0] == name]) for name in "abcd"}
+        used = {role: episode.ids[role] for role in ("support", "validation", "target-rest")}
+        assert sorted(name for own in used.values() for name in own) == sorted(
+            name for own in halves.values() for name in own
+        )
+        assert sorted(episode.ids["test"]) == sorted(set(ids) - {name for own in halves.values() for name in own})
+        for name in "abcd":
+            assert len([one for one in used["support"] if one[0] == name]) == episode.shots
+            assert len([one for one in used["validation"] if one[0] == name]) == min(episode.shots, 2)
+
+
+def test_supports_and_the_rows_that_values_are_chosen_by_follow_one_another_in_one_permutation() -> None:
+    ids, labels, splits = items(12)
+    (episode,) = classified((ids, labels, splits), [3], seeds=1)
+    draw = np.random.default_rng(0)
+    for name in "abcd":
+        rows = [one for one in ids if one in train_half([i for i in ids if i[0] == name])]
+        order = [rows[place] for place in draw.permutation(len(rows))]
+        assert {one for one in episode.ids["support"] if one[0] == name} == set(order[:3])
+        assert {one for one in episode.ids["validation"] if one[0] == name} == set(order[3:5])
+
+
+def test_the_val_split_is_what_values_are_chosen_by_where_there_is_one() -> None:
+    ids, labels, _ = items(9)
+    splits: list[str | None] = [("train", "val", "test")[int(name[1:]) % 3] for name in ids]
+    for episode in classified((ids, labels, splits), [1, 3]):
+        assert episode.ids["validation"] == [name for name, own in zip(ids, splits, strict=True) if own == "val"]
+        assert len(episode.ids["support"]) == 4 * episode.shots
+        assert len(episode.ids["target-rest"]) == 4 * (3 - episode.shots)
+
+
+def test_shot_counts_that_the_smallest_class_has_no_pairs_for_are_left_out() -> None:
+    ids, labels, splits = items(8)
+    assert [e.shots for e in classified((ids[:-1], labels[:-1], splits[:-1]), [1, 3, 4, 8], seeds=1)] == [1, 3]
+    with pytest.raises(ParamsError, match=r"set split\.shots to 4 or fewer"):
+        classified((ids, labels, splits), [5, 8])
+    with pytest.raises(ParamsError, match="classify learns from 1 or more; leave 0 out"):
+        classified((ids, labels, splits), [0, 1])
+
+
+def test_a_row_that_values_are_chosen_by_enters_the_key_with_its_label_and_a_test_row_does_not() -> None:
+    episode = classified(items(12), [2], seeds=1)[0]
+    keys = set()
+    for role in ("support", "validation", "target-rest", "test"):
+        other = {**episode.labels, episode.ids[role][0]: ("poison",)}
+        keys.add((role, replace(episode, labels=other).key == episode.key))
+    assert keys == {("support", False), ("validation", False), ("target-rest", True), ("test", True)}

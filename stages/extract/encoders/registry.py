@@ -149,6 +149,11 @@ def loader(name: EncoderName) -> str:
     return _form(name.kind).load
 
 
+def shares_space(encoder: str, with_heads: bool) -> bool:
+    """Whether an encoder's pictures and texts lie in one space: two separate towers do where heads align them."""
+    return with_heads or parse(encoder).kind not in ("lite0-minilm", "towers")
+
+
 def placed(name: EncoderName, home: Path) -> EncoderName:
     """The name with the folder of `local-dir:` as a path: a relative one lies under `home`."""
     return replace(name, model=str(home / Path(name.model).expanduser())) if name.kind == "local-dir" else name

@@ -146,6 +146,33 @@ METHODS: dict[str, Method] = {
             uses_names=True,
             selects=True,
         ),
+        Method(
+            name="linear_probe",
+            module="stages.train.methods.linear_probe",
+            about="logistic regression on pictures, for classification",
+            source="Radford et al. 2021",
+            trained_on="support pictures, with labels",
+            cost="five convex fits, a second",
+            deterministic=True,
+            needs_aligned=False,
+            needs_episode=True,
+            uses_align=False,
+            uses_views=False,
+        ),
+        Method(
+            name="cross_modal",
+            module="stages.train.methods.cross_modal",
+            about="logistic regression in which texts are shots beside the pictures, for classification",
+            source="Lin et al. 2023",
+            trained_on="support pictures, with labels; class names",
+            cost="five convex fits, a second",
+            deterministic=True,
+            needs_aligned=False,
+            needs_episode=True,
+            uses_align=True,
+            uses_views=False,
+            uses_names=True,
+        ),
     )
 }
 

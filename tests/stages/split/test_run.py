@@ -25,7 +25,7 @@ def params(folder: Path, shots: list[int], **changes: Any) -> SplitParams:
     text = [[np.zeros((2, 3), np.float16)]] * len(IDS)
     here = place(folder, IDS, np.zeros((len(IDS), 2, 3), np.float16), text, **given)
     return SplitParams(
-        section=SplitSection(protocol="parity", halves=1, shots=shots, seeds=2),
+        section=SplitSection(protocol="parity", halves=1, shots=shots, seeds=2, validation=4),
         store=here.store,
         manifest=here.manifest,
         features=here.features,

@@ -1,0 +1,119 @@
+"""`--task classify`: what it sets, what goes before it, and the table that it prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cache.errors import UsageError
+from cache.scores import write_scores
+from pipeline.class_table import class_cells, left_out, shown_rows, typed_rows, with_mean
+from pipeline.commands.options import gather
+from pipeline.params import Params
+from stages.stats import support_interval
+
+
+def params(**flags: Any) -> Params:
+    return gather(**flags).params
+
+
+def test_a_task_sets_protocol_methods_and_shots_from_its_section() -> None:
+    found, plain = (
+        params(task="classify", assign=["classify.variants=[{method: cmm, variant: a, values: {tau: 1}}]"]),
+        params(),
+    )
+    assert (found.split.protocol, found.split.shots) == ("classify", found.classify.shots)
+    assert found.train.methods == ["cca", *found.classify.methods[1:]]
+    assert [row.variant for row in found.train.variants] == ["a"]
+    assert found.train.model_copy(update={"methods": plain.train.methods, "variants": []}) == plain.train
+    assert plain.split.protocol == "parity"
+
+
+def test_what_is_asked_for_goes_before_what_a_task_sets() -> None:
+    found = params(task="classify", shots="1,3", method=["clip"], assign=["classify.methods=[cca]", "split.seeds=2"])
+    assert (found.split.shots, found.train.methods, found.split.seeds) == ([1, 3], ["clip"], 2)
+    assert params(task="classify", assign=["classify.shots=[2]"]).split.shots == [2]
+    assert params(task="classify", assign=["split.shots=[5]"]).split.shots == [5]
+
+
+@pytest.mark.parametrize(
+    ("flags", "first"),
+    [
+        ({}, "cca"),
+        ({"heads": "h.safetensors"}, "clip"),
+        ({"encoder": "ViT-B-32/none"}, "clip"),
+        ({"encoder": "towers:a+b"}, "cca"),
+        ({"dataset": "features", "encoder": "imported"}, "cca"),
+        ({"dataset": "features", "encoder": "imported", "assign": ["ingest.features.aligned=true"]}, "clip"),
+    ],
+)
+def test_cca_stands_in_the_row_of_clip_where_towers_share_no_space(flags: dict[str, Any], first: str) -> None:
+    assert params(task="classify", **flags).train.methods[0] == first
+
+
+def test_a_task_that_is_none_is_named_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"^no task 'clasify'; did you mean 'classify'\?; without --task"):
+        params(task="clasify")
+
+
+ROW = {"encoder": "e", "features": "f", "variant": "default", "access": "inductive", "protocol": "classify", "half": 0}
+PLACE = {"gallery": "classes", "direction": "i2c", "metric": "top-1"}
+
+
+def scores(path: Path, dataset: str, values: dict[str, dict[int, list[float]]]) -> Path:
+    rows = [
+        {
+            **ROW,
+            **PLACE,
+            "dataset": dataset,
+            "method": method,
+            "names": False,
+            "shots": shots,
+            "seed": seed,
+            "value": value,
+        }
+        for method, row in values.items()
+        for shots, drawn in row.items()
+        for seed, value in enumerate(drawn)
+    ]
+    write_scores(path, rows, "made")
+    return path
+
+
+A = {"probe": {1: [0.5, 0.7], 4: [0.8, 0.9]}, "clip": {1: [0.6], 4: [0.6]}, "chance": {1: [0.1], 4: [0.1]}}
+B = {"probe": {1: [0.1, 0.2]}, "clip": {1: [0.3]}, "chance": {1: [0.05]}}
+
+
+def test_the_table_has_a_row_a_method_a_column_a_shot_count_and_the_mean_of_the_datasets_last(tmp_path: Path) -> None:
+    cells = class_cells([scores(tmp_path / "a", "a", A), scores(tmp_path / "b", "b", B)])
+    rows = shown_rows(with_mean(cells))
+    assert [(row["dataset"], row["method"]) for row in rows] == [
+        (name, method) for name in ("a", "b", "mean of 2") for method in ("chance", "probe", "clip")
+    ]
+    assert rows[1] == {"dataset": "a", "method": "probe", "1": "60.0 ± 127.1", "4": "85.0 ± 63.5"}
+    assert rows[4]["4"] == ""
+    assert rows[-1] == {"dataset": "mean of 2", "method": "clip", "1": "45.0", "4": ""}
+    low, high = support_interval([30.0, 45.0]) or (0, 0)
+    assert rows[-2]["1"] == f"37.5 ± {(high - low) / 2:.1f}"
+
+
+def test_one_dataset_has_no_mean_and_json_has_numbers(tmp_path: Path) -> None:
+    cells = class_cells([scores(tmp_path / "a", "a", A)])
+    assert with_mean(cells) == cells
+    rows = json.loads(json.dumps(typed_rows(cells)))
+    assert rows[2] == {
+        "dataset": "a",
+        "method": "probe",
+        "shots": 1,
+        "top-1": 60.0,
+        "±": pytest.approx(127.06, abs=0.01),
+        "draws": 2,
+    }
+
+
+def test_a_dataset_that_lacks_shot_counts_is_told_of(tmp_path: Path) -> None:
+    cells = class_cells([scores(tmp_path / "a", "a", A), scores(tmp_path / "b", "b", B)])
+    assert left_out(cells, [1, 4]) == ["b: no column of 4 shots, the smallest class has fewer train pairs"]

@@ -157,7 +157,8 @@ def check_blocks(name: str, blocks: Callable[[], Iterable[Manifest]], bare: bool
         raise UserError(f"{name}: no items; look at the data and at the parameters of ingest")
     for kind, fault in faults.items():
         if fault.count and (kind != "label" or labelled):
-            raise UserError(f"{name}: {fault.count} of {rows} items {_FAULTS[kind].format(repr(fault.first))}")
+            have = "has" if fault.count == 1 else "have"
+            raise UserError(f"{name}: {fault.count} of {rows} items {have} {_FAULTS[kind].format(repr(fault.first))}")
     if twice := _repeated(ids, lambda: (block.ids for block in blocks())):
         many = counted(len(twice), "id stands", "ids stand")
         raise UserError(f"{name}: {many} more than once, the first is '{twice[0]}'; give each row an id of its own")
@@ -188,13 +189,13 @@ def _repeated(short: array[int], blocks: Callable[[], Iterable[Sequence[str]]]) 
     return [word for word, times in Counter(looked_at).items() if times > 1]
 
 
-_UNSAFE = "have an unusable {} (empty, absolute, with '..' or NUL), the first is {{}}; rename it"
+_UNSAFE = "an unusable {} (empty, absolute, with '..' or NUL), the first is {{}}; rename it"
 _FAULTS = {  # in the order in which they are told of
     "image": _UNSAFE.format("image"),
     "id": _UNSAFE.format("id"),
-    "text": "have no text, the first is {}; give it one or leave it out",
-    "label": "have no label, the first is {}; give it one, leave it out, or leave out every label",
-    "split": "have a split other than train, val, test, the first is {}; mend it or leave it empty",
+    "text": "no text, the first is {}; give it one or leave it out",
+    "label": "no label, the first is {}; give it one, leave it out, or leave out every label",
+    "split": "a split other than train, val, test, the first is {}; mend it or leave it empty",
 }
 
 

@@ -146,6 +146,8 @@ def about(row: dict[str, Any]) -> Iterator[str]:
     if row["address"]:
         yield f"        {row['address']}"
     yield from _wrapped("as", f"{row['folder']}/ with {row['layout']}" if row["address"] else row["layout"])
+    if row["on disk"] == "unreadable":
+        yield from _wrapped("mend", row["next"])
     if row["on disk"] == "in part":
         yield from _wrapped("lacks", _parts(row))
     for number, command in enumerate(row["commands"]):

@@ -23,6 +23,8 @@ def article_text(data: bytes, where: str) -> tuple[str, bool]:
     """
     if b"<!ENTITY" in data.replace(b"\0", b""):  # without NULs a declaration in UTF-16 shows as well
         raise UserError(f"{where}: declares an XML entity, which is refused; take the declaration out of the file")
+    if not data.strip():
+        return "", True  # what lacks a text is told of later, once
     try:
         return even(_parsed(data)), True
     except (ElementTree.ParseError, ValueError, LookupError):  # the latter two: an encoding that the parser lacks

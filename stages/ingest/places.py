@@ -65,9 +65,12 @@ def require_rights(folder: Path) -> None:
 
 @contextmanager
 def readable(name: str) -> Iterator[None]:
-    """Turn what this user may not read into one line about the dataset of that name."""
+    """Turn what this user may not read, or a folder where a file must be, into one line about that dataset."""
     try:
         yield
+    except (IsADirectoryError, NotADirectoryError) as error:
+        there, due = ("folder", "file") if isinstance(error, IsADirectoryError) else ("file", "folder")
+        raise UserError(f"{name}: {error.filename} is a {there} and must be a {due}; get it again") from error
     except PermissionError as error:
         raise UserError(
             f"{name}: {error.filename} may not be read by this user; give the right to, as in "

@@ -89,5 +89,10 @@ class Tally:
         """One line: pairs, captions, classes, and the split where the dataset declares one."""
         count = self._count
         splits = "".join(f", {count[name]} {name}" for name in ("train", "val", "test") if count[name])
-        classes = f"{len(self._classes)} class{'' if len(self._classes) == 1 else 'es'}"
-        return f"{self._name}: {count['pairs']} pairs, {count['captions']} captions, {classes}{splits}"
+        pairs, captions = _many(count["pairs"], "pair", "pairs"), _many(count["captions"], "caption", "captions")
+        return f"{self._name}: {pairs}, {captions}, {_many(len(self._classes), 'class', 'classes')}{splits}"
+
+
+def _many(count: int, one: str, several: str) -> str:
+    """As many, without commas between the digits: who greps for a number finds it."""
+    return f"{count} {one if count == 1 else several}"

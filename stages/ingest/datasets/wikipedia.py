@@ -91,8 +91,9 @@ def _read(root: Path, lines: list[Line]) -> list[str]:
     read = [article_text((root / path).read_bytes(), f"wikipedia: {path}") for path in map(_article, lines)]
     broken = [_article(line) for line, (_, well_formed) in zip(lines, read, strict=True) if not well_formed]
     if broken:
+        are, were, their = ("is", "was", "its") if len(broken) == 1 else ("are", "were", "their")
         reporter().warn(
-            f"wikipedia: {len(broken)} of {len(lines)} articles are not well-formed XML and were read between "
-            f"their <text> tags, the first is '{broken[0]}'"
+            f"wikipedia: {len(broken)} of {len(lines)} articles {are} not well-formed XML and {were} read between "
+            f"{their} <text> tags, the first is '{broken[0]}'"
         )
     return [text for text, _ in read]

@@ -85,27 +85,27 @@ def put(row: int, column: int, value: str) -> Callable[[Rows], Rows]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put(1, 2, " "), "mine: 1 of 4 items have no text, the first is 'item1'; give it one or leave it out"),
+        (put(1, 2, " "), "mine: 1 of 4 items has no text, the first is 'item1'; give it one or leave it out"),
         (
             put(1, 3, ""),
-            "mine: 1 of 4 items have no label, the first is 'item1'; give it one, leave it out, or "
+            "mine: 1 of 4 items has no label, the first is 'item1'; give it one, leave it out, or "
             "leave out every label",
         ),
         (put(2, 0, "item0"), "mine: 1 id stands more than once, the first is 'item0'; give each row an id of its own"),
         (lambda rows: rows[:0], "mine: no items; look at the data and at the parameters of ingest"),
         (
             put(0, 0, "../item0"),
-            "mine: 1 of 4 items have an unusable id (empty, absolute, with '..' or NUL), the first is '../item0'; "
+            "mine: 1 of 4 items has an unusable id (empty, absolute, with '..' or NUL), the first is '../item0'; "
             "rename it",
         ),
         (
             put(0, 1, "images/../../secret.jpg"),
-            "mine: 1 of 4 items have an unusable image (empty, absolute, with '..' or NUL), the first is 'item0'; "
+            "mine: 1 of 4 items has an unusable image (empty, absolute, with '..' or NUL), the first is 'item0'; "
             "rename it",
         ),
         (
             put(3, 1, "/etc/hostname"),
-            "mine: 1 of 4 items have an unusable image (empty, absolute, with '..' or NUL), the first is 'item3'; "
+            "mine: 1 of 4 items has an unusable image (empty, absolute, with '..' or NUL), the first is 'item3'; "
             "rename it",
         ),
     ],
@@ -136,7 +136,7 @@ def test_one_class_or_none_is_enough(
 
 
 def test_an_unusable_picture_is_called_that_where_its_path_is_the_id(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^mine: 1 of 4 items have an unusable image .*, the first is '/etc/hostname'"):
+    with pytest.raises(UserError, match=r"^mine: 1 of 4 items has an unusable image .*, the first is '/etc/hostname'"):
         ingest(tmp_path, put(3, 1, "/etc/hostname")(four_pairs(tmp_path)), id=None)
 
 

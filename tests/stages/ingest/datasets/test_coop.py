@@ -11,6 +11,7 @@ import pytest
 
 from cache.errors import MissingError, UsageError, UserError
 from cache.manifest import Manifest, read_manifest
+from stages.ingest import blocks
 from stages.ingest.datasets import find, loader
 from stages.ingest.datasets.coop import load
 from stages.ingest.datasets.coop_sets import COOP_SETS, as_file_name
@@ -238,6 +239,16 @@ def test_one_folder_of_some_classes_has_no_split(tmp_path: Path, top: str) -> No
     manifest = read(tmp_path, "own")
     assert manifest.splits == [None, None]
     assert manifest.labels == [["tench"], ["sunglasses (n03)"]]
+
+
+def test_the_pictures_of_imagenet_are_never_all_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK", 2)
+    root = class_folders(tmp_path, "own", ["train/n01", "train/n02", "val/n01", "val/n02"])
+    write(root / "train" / "n01" / "9.JPEG", b"x")
+    found = load(params(tmp_path, "coop-own")).blocks()
+    assert next(found).images == ["train/n01/0.JPEG", "train/n01/9.JPEG"]
+    write(root / "val" / "n02" / "9.JPEG", b"x")  # where nobody has looked yet
+    assert [block.splits for block in found] == [["train", "test"], ["test", "test"]]
 
 
 def test_a_folder_may_be_called_by_the_place_of_its_class(tmp_path: Path) -> None:

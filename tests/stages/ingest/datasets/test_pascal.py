@@ -215,7 +215,7 @@ def wordless(root: Path) -> None:
             "pascal: pascal_sentence_captions.csv: no column 'category'; its first line must name category, image, "
             "caption",
         ),
-        (wordless, "pascal: 1 of 3 items have no text, the first is 'p3'; give it one or leave it out"),
+        (wordless, "pascal: 1 of 3 items has no text, the first is 'p3'; give it one or leave it out"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:

@@ -174,7 +174,7 @@ def test_an_article_in_latin_1_is_read_and_counted(tmp_path: Path, listener: Lis
     texts = load(params(tmp_path, "wikipedia")).texts
     assert (texts[0], texts[3]) == (["Caf\xe9 \u201cone\u201d & two"], ["Caf\xe9"])
     assert listener.warned == [
-        "wikipedia: 1 of 4 articles are not well-formed XML and were read between their <text> tags, "
+        "wikipedia: 1 of 4 articles is not well-formed XML and was read between its <text> tags, "
         "the first is 'texts/a-1.xml'"
     ]
 
@@ -212,6 +212,12 @@ def nothing(root: Path) -> None:
     write(root / "texts" / "c-3.xml", b"")
 
 
+def a_folder(root: Path) -> None:
+    (root / "texts" / "c-3.xml").unlink()
+    (root / "categories.list").unlink()
+    write(root / "categories.list" / "x", "")
+
+
 def bomb(root: Path) -> None:
     laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))  # 10^9 of them
     write(root / "texts" / "c-3.xml", f'<!DOCTYPE d [<!ENTITY l0 "ha">{laughs}]><d><text>&l9;</text></d>')
@@ -223,17 +229,22 @@ def bomb(root: Path) -> None:
         (duplicate, "wikipedia: 1 id stands more than once, the first is 'a-1'; give each row an id of its own"),
         (upwards, "wikipedia: 'texts/../../../secret.xml' leads out of "),
         (linked, "wikipedia: 'texts/c-3.xml' leads out of "),
-        (empty, "wikipedia: 1 of 4 items have no text, the first is 'c-3'; give it one or leave it out"),
-        (nothing, "wikipedia: 1 of 4 items have no text, the first is 'c-3'; give it one or leave it out"),
+        (empty, "wikipedia: 1 of 4 items has no text, the first is 'c-3'; give it one or leave it out"),
+        (nothing, "wikipedia: 1 of 4 items has no text, the first is 'c-3'; give it one or leave it out"),
+        (a_folder, "wikipedia: "),
         (bomb, "wikipedia: texts/c-3.xml: declares an XML entity, which is refused; take the declaration out"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:
+def test_bad_input_is_one_line(
+    tmp_path: Path, change: Callable[[Path], None], message: str, listener: Listener
+) -> None:
     change(small(tmp_path))
     with pytest.raises(UserError) as error:
         run(params(tmp_path, "wikipedia"))
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+    assert listener.warned == []
+    assert not (tmp_path / "data" / "manifests").exists()
 
 
 def test_articles_that_are_not_well_formed_are_read_and_counted(tmp_path: Path, listener: Listener) -> None:
@@ -242,6 +253,6 @@ def test_articles_that_are_not_well_formed_are_read_and_counted(tmp_path: Path, 
     manifest = load(params(tmp_path, "wikipedia"))
     assert manifest.texts[1] == ["Read & kept"]
     assert listener.warned == [
-        "wikipedia: 1 of 4 articles are not well-formed XML and were read between their <text> tags, "
+        "wikipedia: 1 of 4 articles is not well-formed XML and was read between its <text> tags, "
         "the first is 'texts/a-2.xml'"
     ]

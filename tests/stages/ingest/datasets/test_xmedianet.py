@@ -154,7 +154,7 @@ def wordless(root: Path) -> None:
         ),
         (upwards, "xmedianet: 'text/bee/../../../secret' leads out of "),
         (again, "xmedianet: 1 id stands more than once, the first is 'bee/i2'; give each row an id of its own"),
-        (wordless, "xmedianet: 1 of 3 items have no text, the first is 'owl/i1'; give it one or leave it out"),
+        (wordless, "xmedianet: 1 of 3 items has no text, the first is 'owl/i1'; give it one or leave it out"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:

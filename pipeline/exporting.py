@@ -125,18 +125,18 @@ def write_head(target: Path, trained: Trained, gallery: Gallery) -> None:
 
 def write_card(target: Path, trained: Trained, method: str, shots: int) -> None:
     """A model card in Markdown: data, encoder, method, values, keys, figures with their intervals, terms."""
-    metrics = _metrics(trained)
+    metrics, name = _metrics(trained), find_method(method).name
     template = resources.files("pipeline").joinpath("card.md.j2").read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     told = environment.from_string(template).render(
         **_who(trained, method),
         shots=shots,
-        figures=list(_figures(metrics, method, shots)),
+        figures=list(_figures(metrics, name, shots)),
         seeds=metrics["counts"]["seeds"],
         queries=metrics["counts"]["queries"],
         chance=percent(metrics["mAP"]["chance"]),
         values=sorted((trained.head.about.get("params") or {}).items()),
-        keys=_keys(trained, method, shots),
+        keys=_keys(trained, name, shots),
     )
     write_bytes(target, (told + "\n").encode())
 

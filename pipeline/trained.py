@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from stages.heads.head import Head
 from stages.items import Items, load_items
 from stages.search.params import Searched
 from stages.section import Gallery
+from stages.train.methods import METHODS
 from stages.train.methods import find as find_method
 from stages.train.plan import refusal
 
@@ -55,13 +56,14 @@ def trained_for(setting: Setting, method: str, shots: int) -> Trained | None:
         raise UsageError(refusal(method, setting.label))
     if not read_manifest(require(setting, "ingest")).classes:
         return _with_items(setting, _untrained(setting, method, features), f"{method}, nothing trained", features)
+    name = find_method(method).name
     own, ledger = _ledger_of(setting, method, shots)
-    key = key_of(ledger, method, shots)
+    key = key_of(ledger, name, shots)
     if key is None:
         return None
     folder = folder_of(own.places.store, "heads", key.key)
     require_whole(folder, REMEDY)
-    return _with_items(own, load_head(folder / HEAD), f"{method}, {counted(shots, 'shot')}, seed 0", features)
+    return _with_items(own, load_head(folder / HEAD), f"{name}, {counted(shots, 'shot')}, seed 0", features)
 
 
 def _untrained(setting: Setting, method: str, features: Ledger) -> Head:
@@ -111,29 +113,34 @@ def reads_tokens(head: Head) -> bool:
 def _ledger_of(setting: Setting, method: str, shots: int) -> tuple[Setting, Ledger]:
     """The heads that `train` made under the present parameters, for whatever methods, shots and draws it was asked, if
     that one is among them; else that one is trained alone."""
-    for asked in (setting, *_as_trained(setting)):
+    name = find_method(method).name
+    for asked in (setting, *_as_trained(setting, method)):
         found = locate(asked, "train")
         ledger = read_ledger(found) if found else None
-        if ledger and key_of(ledger, method, shots):
+        if ledger and key_of(ledger, name, shots):
             return asked, ledger
     alone = _alone(setting, method, shots)
     return alone, read_ledger(require(alone, "train"))
 
 
-def _as_trained(setting: Setting) -> Iterator[Setting]:
+def _as_trained(setting: Setting, method: str) -> Iterator[Setting]:
     """For each ledger of heads that stands, the present parameters with the methods, shots and draws of it in their
-    place; whether it was made under these, its stamp tells."""
+    place; whether it was made under these, its stamp tells. A ledger has the name alone of a method of one's own."""
+    own = {find_method(one).name: one for one in (*setting.params.train.methods, method)}
+    spelt = {**{name: name for name in METHODS}, **own}
     for path in setting.places.to_read(STAGES["train"].artefacts(setting)[0]):
-        if stamped(path) is not None:
-            yield _widened(setting, read_ledger(path).of("heads"))
+        heads = read_ledger(path).of("heads") if stamped(path) is not None else ()
+        if heads and all(key.about["method"] in spelt for key in heads):
+            yield _widened(setting, heads, spelt)
 
 
-def _widened(setting: Setting, heads: Sequence[LedgerKey]) -> Setting:
+def _widened(setting: Setting, heads: Sequence[LedgerKey], spelt: Mapping[str, str]) -> Setting:
     params, about = setting.params, [key.about for key in heads]
     shots = list(dict.fromkeys(own["shots"] for own in about))
-    seeds = 1 + max((own["seed"] for own in about), default=0)
+    seeds = 1 + max(own["seed"] for own in about)
     split = params.split.model_copy(update={"shots": shots, "seeds": seeds})
-    methods = list(dict.fromkeys(own["method"] for own in about if own["variant"] == "default"))
+    named = dict.fromkeys(own["method"] for own in about if own["variant"] == "default")
+    methods = [spelt[name] for name in named]
     variants = params.train.variants if any(own["variant"] != "default" for own in about) else []
     train = params.train.model_copy(update={"methods": methods, "variants": variants})
     return replace(setting, params=params.model_copy(update={"split": split, "train": train}))

@@ -22,6 +22,7 @@ from cache.verify import (
     verify_store,
 )
 from pipeline.ablation.runs import ASIDE
+from pipeline.own_methods import own_among
 from pipeline.setting import Setting
 from pipeline.tables import Row, folder_bytes
 from pipeline.wiring import STAGES, stamped
@@ -81,13 +82,19 @@ def _made_again(tracked: Setting, name: str, path: Path) -> bool:
 def outdated(setting: Setting) -> list[str]:
     """The stages whose artefact under data/ was made from a file that has changed since, which DVC does not see.
 
-    Such a file (a user's table, heads, weights) lies outside dvc.yaml. Later stages follow by themselves."""
+    Such a file (a user's table, heads, weights, method) lies outside dvc.yaml. Later stages follow by themselves."""
     tracked = _tracked(setting)
     for name in ("ingest", "extract"):
-        path = _ledger(tracked, name)
-        if path.exists() and stamped(path) != STAGES[name].stamp(tracked):
+        if _changed(tracked, name):
             return [name]
-    return []
+    before = [_changed(tracked, name) for name in ("split", "mixture")] if any(own_among(setting.params)) else [True]
+    return ["train"] if not any(before) and _changed(tracked, "train") else []
+
+
+def _changed(tracked: Setting, name: str) -> bool:
+    """Whether a stage's artefact under data/ stands, and was made from something else than there is now."""
+    path = _ledger(tracked, name)
+    return path.exists() and stamped(path) != STAGES[name].stamp(tracked)
 
 
 def _gaps(setting: Setting, folder: str) -> list[Finding]:

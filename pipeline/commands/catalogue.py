@@ -10,7 +10,7 @@ from pipeline.commands.options import AsJson, takes_setting
 from pipeline.console import show
 from pipeline.setting import Setting
 from stages.extract.encoders.registry import ENCODERS
-from stages.train.methods import METHODS
+from stages.train.methods import METHODS, find
 
 
 def register(app: typer.Typer) -> None:
@@ -42,17 +42,19 @@ def encoders(setting: Setting, as_json: AsJson = False) -> None:  # noqa: ARG001
 
 def methods(setting: Setting, as_json: AsJson = False) -> None:
     """The methods: where each is from, what it is trained on, its parameters in params.yaml, what an episode costs."""
-    section = setting.params.train
+    from pipeline.own_methods import own_among
+
+    section, own = setting.params.train, [find(name) for name in own_among(setting.params)]
     rows = [
         {
             "name": m.name,
-            "on": "yes" if m.name in section.methods else "no",
+            "on": "yes" if m.name in section.methods or m in own else "no",
             "trained on": m.trained_on,
             "source": m.source,
             "cost": m.cost,
             "about": m.about,
             "parameters": ", ".join(section.model_dump(by_alias=True).get(m.name, {})),
         }
-        for m in METHODS.values()
+        for m in (*METHODS.values(), *own)
     ]
     show(rows, as_json)

@@ -38,6 +38,13 @@ def _names(texts: list[str] | None) -> list[str] | None:
     return [part.strip() for text in texts for part in text.split(",")] if texts else None
 
 
+def _methods(texts: list[str] | None) -> list[str] | None:
+    """The names of --method; a file of the user's own is named from where the command is typed."""
+    from pipeline.own_methods import from_folder
+
+    return [from_folder(name, Path.cwd()) for name in _names(texts) or []] or None
+
+
 def _require_access(text: str | None) -> None:
     """UsageError, with what there is and the nearest of it, for an access that is none."""
     from stages.train.params import Access
@@ -77,7 +84,9 @@ def gather(
     heads: Annotated[str | None, _flag("--heads", "Linear heads that align two towers.")] = None,
     shots: Annotated[str | None, _flag("--shots", "Labelled pairs a target class, as in 0,1,3,5.")] = None,
     seeds: Annotated[int | None, _flag("--seeds", "How many draws of the supports.")] = None,
-    method: Annotated[list[str] | None, _flag("--method", "The methods, as in cca,gcrdp; may be repeated.")] = None,
+    method: Annotated[
+        list[str] | None, _flag("--method", "As in cca,gcrdp, or FILE.py:CLASS, whose code is run.")
+    ] = None,
     access: Annotated[str | None, _flag("--access", "inductive, semi-supervised or transductive, of scm.")] = None,
     device: Annotated[str | None, _flag("--device", "auto, cpu, cuda, cuda:1 ...")] = None,
     precision: Annotated[str | None, _flag("--precision", "fp32, bf16 or fp16.")] = None,
@@ -103,7 +112,7 @@ def gather(
         "extract.heads": heads,
         "split.shots": _numbers(shots),
         "split.seeds": seeds,
-        "train.methods": _names(method),
+        "train.methods": _methods(method),
         "train.scm.access": access,
         "extract.device": device,
         "extract.precision": precision,
@@ -125,14 +134,16 @@ def gather(
 
 def _setting(overlays: list[Path], behind: Sequence[Layer], assign: list[str], named: dict[str, Any]) -> Setting:
     """The setting of the repository here, under overlays, what is behind them, -S and named keys, in that order."""
+    from pipeline.own_methods import placed
     from pipeline.params import load_params, parse_override, refuse_colon  # slow to import, and --help does not need it
     from pipeline.places import find_places, find_root
 
     root = find_root(Path.cwd())
     changes = [parse_override(text) for text in assign]
     params = load_params(root / "params.yaml", overlays, changes, [*named.items()], behind)
-    _know_names(params.dataset, params.encoder, params.train.methods)
     places = find_places(root, params.store)
+    params = placed(params, places.home)
+    _know_names(params.dataset, params.encoder, params.train.methods)
     if places.stage:
         refuse_colon(root / "params.yaml")
     return Setting(params, places)

@@ -219,10 +219,12 @@ def _require_targets(sheet: Path | None, page: Path | None, keep: Path | None) -
 
 def section_of(setting: Setting, given: dict[str, str | int | None]) -> SearchSection:
     """params.yaml's values with those of the flags; UsageError for a method or gallery that is none."""
+    from pipeline.own_methods import from_folder
     from stages.search.params import GALLERIES
     from stages.train.methods import find
 
     section = setting.params.search.model_copy(update={key: value for key, value in given.items() if value is not None})
+    section = section.model_copy(update={"method": from_folder(section.method, Path.cwd())})
     find(section.method)
     if section.gallery not in GALLERIES:
         raise UsageError(f"no gallery '{section.gallery}'; there are: {', '.join(GALLERIES)}")

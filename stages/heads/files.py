@@ -8,7 +8,7 @@ from typing import Any
 
 from cache.errors import DamagedError
 from cache.heads import read_head, write_head
-from stages.heads import classifier, gated, linear, posterior
+from stages.heads import classifier, gated, linear, own, posterior
 from stages.heads.head import Head
 from stages.items import Array
 
@@ -16,6 +16,7 @@ READERS: dict[str, Callable[[Mapping[str, Array], dict[str, Any]], Head]] = {
     classifier.KIND: classifier.read,
     gated.KIND: gated.read,
     linear.KIND: linear.read,
+    own.KIND: own.read,
     posterior.KIND: posterior.read,
 }
 

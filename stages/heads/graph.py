@@ -17,6 +17,7 @@ from cache.errors import UsageError
 from stages.heads.gated import Gate, GatedHead
 from stages.heads.head import Affine, Head
 from stages.heads.linear import MATCH_OF, LinearHead, Residual
+from stages.heads.own import OwnHead
 from stages.heads.posterior import Neighbours, PosteriorHead, Vote
 from stages.items import MODALITIES, Array, Items, Modality
 from stages.section import Gallery
@@ -99,6 +100,8 @@ def onnx_of(head: Head, like: Items, gallery: Gallery) -> onnx.ModelProto:
             _gated(graph, head, like, modality)
         elif isinstance(head, PosteriorHead):
             _posterior(graph, head, like, modality, gallery)
+        elif isinstance(head, OwnHead):
+            raise UsageError(f"{head.own.file}: code of your own is no graph; give the head a name in .safetensors")
         else:
             raise TypeError(f"no graph of a {type(head).__name__} yet")
     made = helper.make_graph(graph.nodes, "head", graph.inputs, graph.outputs, graph.constants)

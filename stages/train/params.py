@@ -239,6 +239,12 @@ class ScmSection(UnlabelledSection):
         return generated
 
 
+class OwnSection(Section):
+    """What decides the heads of a method of the user's own: the digest of its file, in which its values stand."""
+
+    code: str
+
+
 class SelectionSection(Section):
     """Choosing among listed values on source classes: how many halvings of these classes."""
 

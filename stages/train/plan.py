@@ -65,7 +65,8 @@ class Row:
 def rows_of(section: TrainSection) -> list[Row]:
     """The rows that a section asks for: its methods, then its variants. UsageError for an unknown method or a row of
     more access than is admitted, ParamsError for a variant of wrong values or one that stands twice."""
-    rows = [Row(find(name), "default", getattr(section, name, None)) for name in section.methods]
+    methods = [find(name) for name in section.methods]
+    rows = [Row(method, "default", method.section_in(section)) for method in methods]
     rows += [_varied(section, asked) for asked in section.variants]
     rows = [replace(row, section=_at_work(row.section)) for row in rows]
     _require_admitted(rows, section)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cache.errors import UsageError, nearest
+
+if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
+    from stages.section import Section
+    from stages.train.params import TrainSection
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,11 @@ class Method:
         """The features that its head is made of and applied to, as Items.keys calls them; views: whether there are any
         for it."""
         return ("image", "text", *["name"] * self.uses_names, *["mixtures"] * (self.uses_views and views))
+
+    def section_in(self, section: TrainSection) -> Section | None:
+        """Its own part of the section `train`; None for a method without values."""
+        found: Section | None = getattr(section, self.name, None)
+        return found
 
     def fit(self) -> Callable[..., Any]:
         """The method's `fit(episode, section, seed) -> Head`."""
@@ -177,8 +188,23 @@ METHODS: dict[str, Method] = {
 }
 
 
+OWN = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)")
+"""A method of the user's own: a file, and a class in it."""
+
+
 def find(name: str) -> Method:
-    """A method by its name; UsageError with the nearest one."""
+    """A method by its name, or one of the user's own, whose file is then run; UsageError with the nearest one."""
+    if found := OWN.fullmatch(name):
+        return _own(Path(found["file"]), found["name"])
     if name not in METHODS:
-        raise UsageError(f"no method '{name}'{nearest(name, METHODS)}")
+        own = name.endswith(".py") or ".py:" in name
+        raise UsageError(f"no method '{name}'{'; one of your own is FILE.py:CLASS' if own else nearest(name, METHODS)}")
     return METHODS[name]
+
+
+def _own(file: Path, name: str) -> Method:
+    if name in (*METHODS, "chance"):
+        raise UsageError(f"{file}: '{name}' is what a row is called here already; call the class something else")
+    from stages.train.methods.own import own_method
+
+    return own_method(file, name)

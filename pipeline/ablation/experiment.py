@@ -16,7 +16,8 @@ from stages.section import Section, said, twice
 
 FOLDER, OVERLAYS = "ablations/experiments", "ablations/overlays"
 Kind = Literal["retrieval"]
-Beside = Literal["mask_density"]
+Curve = Literal["mask_density"]  # what training records, mean over its steps
+Fact = Literal["class_count", "picture_dimension", "text_dimension", "picture_token_spread", "text_token_spread"]
 BEFORE = "the shot count before"
 
 
@@ -44,7 +45,7 @@ class ExperimentSection(Section):
     question; paper: what the paper or its readers say; axis: what differs from row to row. Rows are compared with the
     first row of `reference` that their run has, with the same row of the run that theirs is `against`, and where
     `before`, with themselves at the shot count before. runs: those to make, none for one run of the overlay itself.
-    beside: further figures of a row. extracts: whether features are made where they are missing."""
+    beside: further figures of a row, or of the dataset. extracts: whether features are made where they are missing."""
 
     question: str
     paper: str
@@ -52,7 +53,7 @@ class ExperimentSection(Section):
     kind: Kind = "retrieval"
     reference: list[str] = Field(default_factory=list)
     before: bool = False
-    beside: list[Beside] = Field(default_factory=list)
+    beside: list[Curve | Fact] = Field(default_factory=list)
     extracts: bool = False
     runs: list[RunSection] = Field(default_factory=list)
     full: FullSection = FullSection()

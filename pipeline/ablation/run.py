@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cache.episodes import read_episodes
-from cache.errors import UserError, one_line
+from cache.errors import BusyError, MissingError, UserError, one_line
 from cache.scores import read_history, read_queries, read_scores
-from pipeline.ablation.experiment import Experiment
+from pipeline.ablation.complexity import complexity
+from pipeline.ablation.experiment import Experiment, Fact
 from pipeline.ablation.figures import COLUMNS, Cell, Row, read_cells, table_of
 from pipeline.ablation.files import RESULTS, write_results
 from pipeline.ablation.runs import Made, Run, make_run, run_of
@@ -25,8 +26,7 @@ from stages.progress import reporter, working
 def run_experiment(setting: Setting, experiment: Experiment, dataset: str, full: bool) -> list[Path]:
     """Make the runs of an experiment, as far as they do not stand, and write its files; returns these.
 
-    Where features may be made, a run that cannot be made is told of in the table and the others go on; UserError of
-    the first of them where none can."""
+    A run that cannot be made is told of in the table and the others go on; UserError of the first where none can."""
     rows = retrieval_rows(setting, experiment, dataset, full)
     folder = setting.places.root / RESULTS / experiment.name
     return write_results(folder, dataset, experiment.section, rows)
@@ -42,15 +42,20 @@ def retrieval_rows(setting: Setting, experiment: Experiment, dataset: str, full:
             try:
                 cells += cells_of(make_run(run, section.extracts), section.beside)
             except UserError as error:
-                if not section.extracts:
+                if _ends_it(error, section.extracts):
                     raise
                 lost.append((run, error))
                 reporter().warn(f"{run.section.name}: not run here ({one_line(error)})")
             reporter().advance(f"ablate {experiment.name}", 1)
     if lost and not cells:
         raise lost[0][1]
-    columns = (*COLUMNS, *section.beside)
+    columns: tuple[str, ...] = (*COLUMNS, *section.beside)
     return table_of(cells, section, setting.params.evaluate.draws) + [_lost(columns, *entry) for entry in lost]
+
+
+def _ends_it(error: UserError, extracts: bool) -> bool:
+    """Whether an error is none of its run alone: features that nobody asked to be made, a store that is in use."""
+    return isinstance(error, BusyError) or (isinstance(error, MissingError) and not extracts)
 
 
 def _lost(columns: tuple[str, ...], run: Run, error: UserError) -> Row:
@@ -63,9 +68,14 @@ def cells_of(made: Made, beside: list[Any]) -> list[Cell]:
     scores = read_scores(made.scores)
     episodes = read_episodes(made.episodes)
     cells = read_cells(made.run.section, read_queries(made.queries), episodes, _chance(scores))
-    history = read_history(made.history) if beside else None
-    told = [{name: _curve(history, cell, name) for name in beside} for cell in cells]
+    history, facts = read_history(made.history), _facts(made, beside)
+    told = [{name: facts[name] if name in facts else _curve(history, cell, name) for name in beside} for cell in cells]
     return [replace(cell, beside=own) for cell, own in zip(cells, told, strict=True)]
+
+
+def _facts(made: Made, beside: list[Any]) -> Mapping[str, float]:
+    """What is told of the dataset, where anything of it is asked for."""
+    return complexity(made.run.setting) if set(beside) & set(get_args(Fact)) else {}
 
 
 def _chance(scores: pa.Table) -> Mapping[int, float]:

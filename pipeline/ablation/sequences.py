@@ -91,7 +91,9 @@ def _frames(section: PlantSection, parts: NDArray[np.float64], label: int, rng: 
     when = np.pi * np.arange(len(shown)) / (len(shown) - 1)
     stamp = section.place * np.column_stack([np.cos(when), np.sin(when)])
     frames = np.hstack([shown, stamp] if section.place else [shown])
-    return np.asarray(rng.permutation(frames) if section.shuffled else frames, np.float32)
+    if section.shuffled:  # by random numbers of its own, so that the frames are those of the sequence in its order
+        frames = np.random.default_rng([len(shown), label]).permutation(frames)
+    return np.asarray(frames, np.float32)
 
 
 def script(section: PlantSection, label: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

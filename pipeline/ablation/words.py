@@ -93,20 +93,25 @@ def _besides(rows: Sequence[Row], name: str) -> str:
 
 def table(section: ExperimentSection, rows: Sequence[Row]) -> str:
     """The table in Markdown: mAP in per cent, differences in points with both intervals."""
-    beside = [name.replace("_", " ") for name in section.beside]
+    beside = [name.replace("_", " ") for name in _varying(section, rows)]
     head = ["row", section.axis, "shots", "mAP", "compared with", "difference", "support", "class", "p (Holm)", *beside]
     lines = [f"| {' | '.join(head)} |", "| --- | --- |" + " ---: |" * 2 + " --- |" + " ---: |" * (len(head) - 5)]
-    return "\n".join([*lines, *(_line(section, row) for row in rows)]) + "\n"
+    return "\n".join([*lines, *(_line(_varying(section, rows), row) for row in rows)]) + "\n"
 
 
-def _line(section: ExperimentSection, row: Row) -> str:
+def _varying(section: ExperimentSection, rows: Sequence[Row]) -> list[str]:
+    """What stands beside the rows and is not the same for all of them."""
+    return [name for name in section.beside if len({row[name] for row in rows}) > 1]
+
+
+def _line(beside: Sequence[str], row: Row) -> str:
     half = "" if row["mAP_low"] is None else f" ± {percent((row['mAP_high'] - row['mAP_low']) / 2)}"
     told = [row["row"], row["value"], str(row["shots"]), percent(row["mAP"]) + half, row["against"] or ""]
     if row["against"]:
         told += [_plain(row["difference"]), _bounds(row, "support"), _bounds(row, "class"), f"{row['p_holm']:.3f}"]
     else:
         told += [""] * 4
-    told += ["" if row[name] is None else f"{row[name]:.3g}" for name in section.beside]
+    told += ["" if row[name] is None else f"{row[name]:.3g}" for name in beside]
     return f"| {' | '.join(told)} |"
 
 

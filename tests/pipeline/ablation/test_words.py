@@ -56,9 +56,16 @@ def test_shot_counts_of_one_verdict_are_one_clause() -> None:
 
 
 def test_every_figure_stands_in_its_own_cell() -> None:
-    head, _, line = table(SECTION, [LEVEL]).splitlines()
+    head, _, line, _ = table(SECTION, [LEVEL, {**AHEAD, "mask_density": None}]).splitlines()
     cells = dict(zip(head.strip("| ").split(" | "), line.strip("| ").split(" | "), strict=True))
     assert cells == {
         **{"row": "K=3", "K": "K=3", "shots": "5", "mAP": "47.8 ± 1.0", "compared with": "K=1", "difference": "-0.2"},
         **{"support": "[-0.6, +0.3]", "class": "[-0.6, +0.3]", "p (Holm)": "0.400", "mask density": "0.25"},
     }
+
+
+def test_what_is_the_same_for_all_rows_stands_in_a_sentence_not_in_the_table() -> None:
+    assert "mask density" not in table(SECTION, [LEVEL, AHEAD])
+    assert answer(SECTION, [LEVEL, {**AHEAD, "mask_density": 0.5}])[-1] == (
+        "The mask density goes from 0.25 (K=3) to 0.5 (K=2)."
+    )

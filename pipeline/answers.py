@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image, ImageOps
+from PIL import Image
 
 from cache.errors import UsageError
 from cache.files import write_bytes, write_through
 from pipeline import contact_sheet
 from pipeline.contact_sheet import Thumbnail, draw, thumbnail
 from pipeline.searching import Answer, Hit, Searcher
+from stages import pictures
 from stages.extract.plan import image_rows
 from stages.report.page import CREDITS
 
 LIKELY = 5  # classes that are told of a query
 SIDE = 320  # pixels of a picture on the page
-QUALITY = 82  # of its JPEG
 DOCTYPE = b"<!doctype html>"
 
 
@@ -116,12 +114,4 @@ def _picture(searcher: Searcher, hit: Hit) -> dict[str, str]:
 
 def embedded(picture: Image.Image) -> str:
     """A picture as the address of its own bytes, no side longer than SIDE."""
-    small = ImageOps.contain(picture, (SIDE, SIDE), Image.Resampling.LANCZOS) if max(picture.size) > SIDE else picture
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg(small)).decode()
-
-
-def jpeg(picture: Image.Image) -> bytes:
-    """A picture as the bytes of a JPEG."""
-    data = io.BytesIO()
-    picture.convert("RGB").save(data, "JPEG", quality=QUALITY, optimize=True)
-    return data.getvalue()
+    return pictures.embedded(picture, SIDE)

@@ -30,13 +30,13 @@ from packaging.requirements import Requirement
 from cache.errors import UserError, one_line
 from cache.store import LOCKS, shown
 from pipeline.forecast import forecast
+from pipeline.machine import PROJECT, cpuinfo, processor
 from pipeline.setting import Setting
 from pipeline.tables import Row, sized
 from stages.extract.encoders.registry import RANDOM, parse, towers_of
 from stages.extract.params import Precision
 
 State = Literal["ok", "warning", "fault"]
-PROJECT = "fewshot-crossmodal-retrieval"
 LIBRARIES = (
     "torch", "torchvision", "open_clip_torch", "timm", "transformers", "huggingface_hub", "safetensors",
     "numpy", "h5py", "pyarrow", "pillow", "joblib", "dvc",
@@ -133,7 +133,7 @@ def _device(setting: Setting) -> Iterator[Line]:
     from stages.extract.encoders.device import find_device
 
     section = setting.params.extract
-    yield Line("processor", "ok", _processor())
+    yield Line("processor", "ok", processor())
     try:
         device = find_device(section.device)
     except UserError as error:
@@ -143,25 +143,6 @@ def _device(setting: Setting) -> Iterator[Line]:
     yield Line("device", "ok", f"{section.device}: {_device_text(device.type, device.index)}")
     for precision in ("fp32", "bf16", "fp16"):
         yield _precision(str(device), precision, asked=precision == section.precision)
-
-
-def _processor() -> str:
-    import joblib
-
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    fields = _cpuinfo()
-    name = fields.get("model name") or platform.processor() or platform.machine()
-    return f"{name}, {joblib.cpu_count()} cores to use, {sized(memory)} memory"
-
-
-def _cpuinfo() -> dict[str, str]:
-    """The first processor of /proc/cpuinfo; {} where the system has no such file."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _device_text(kind: str, index: int | None) -> str:
@@ -219,7 +200,7 @@ def _hardware(device: str, precision: Precision) -> str:
         return "in hardware" if own else "without hardware for it: slower than fp16"
     if device != "cpu":
         return "by the device's library"
-    info = _cpuinfo()
+    info = cpuinfo()
     flags = f"{info.get('flags', '')} {info.get('Features', '')}".split()
     has = [flag for flag in FAST_FLAGS[precision] if flag in flags]
     return f"in hardware ({', '.join(has)})" if has else "without hardware for it: slower than fp32"

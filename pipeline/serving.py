@@ -26,10 +26,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cache.errors import MissingError, UsageError, UserError
-from pipeline.answers import LIKELY, SIDE, about, credit, embedded, fill, jpeg, picture_at
+from pipeline.answers import LIKELY, SIDE, about, credit, embedded, fill, picture_at
 from pipeline.searching import Answer, Searcher
 from stages.extract.alone import open_picture
 from stages.items import Modality
+from stages.pictures import jpeg
 from stages.search.teach import require_teachable
 
 HOST = "127.0.0.1"

@@ -20,6 +20,7 @@ from cache.files import digest_file, digest_of, read_about, read_json
 from cache.shards import is_whole, require_sound
 from cache.store import KINDS_VERSION, folder_of, read_ledger
 from pipeline.folder_state import folder_digest, readable_name
+from pipeline.machine import processor, software
 from pipeline.params import leaves, read_values
 from pipeline.setting import Setting
 from stages.evaluate.params import EvaluateParams
@@ -370,6 +371,12 @@ def _report_params(setting: Setting, stamp: str) -> ReportParams:
     scores = require(setting, "evaluate")
     heads = require(setting, "train")
     return ReportParams(
+        captions=setting.params.ingest.captions,
+        home=setting.places.home,
+        store=setting.places.store,
+        manifest=_manifest(setting),
+        features=_features(setting),
+        episodes=require(setting, "split"),
         scores=scores,
         queries=beside(scores, setting, "evaluate", 1),
         metrics=beside(scores, setting, "evaluate", 2),
@@ -384,9 +391,10 @@ def _report_params(setting: Setting, stamp: str) -> ReportParams:
 
 
 def about_run(setting: Setting, stamp: str) -> dict[str, Any]:
-    """What ran, for the head of the report: dataset, encoder label, every parameter, the stamp."""
+    """What ran, for the report: dataset, encoder label, every parameter, the stamp, the machine and its software."""
     params = setting.params.model_dump(by_alias=True, exclude={"store"})
-    return {"dataset": setting.params.dataset, "encoder": setting.label, "params": params, "made_from": stamp}
+    told = {"dataset": setting.params.dataset, "encoder": setting.label, "params": params, "made_from": stamp}
+    return {**told, "machine": processor(), "software": software()}
 
 
 def _named(*templates: str) -> Callable[[Setting], list[str]]:

@@ -1,16 +1,18 @@
-"""A picture from its bytes, whoever asks for it: upright RGB, or an error that says the same on every run."""
+"""A picture from its bytes, whoever asks for it: upright RGB, or an error that says the same on every run; and back."""
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import warnings
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound: 256 MB as RGB
 WANTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF")  # no EPS: it would start an interpreter
 MESSAGE = 200  # characters of an error that failed.parquet keeps
+QUALITY = 82  # of a JPEG that is written
 SIXTEEN_AS_I = ("PNG", "PPM")  # some releases of Pillow give their 16 bits the mode of 32
 TURNS = {  # by the orientation that EXIF notes
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -74,3 +76,16 @@ def told(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not a picture in any known format"
     return re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))[:MESSAGE]
+
+
+def jpeg(picture: Image.Image) -> bytes:
+    """A picture as the bytes of a JPEG."""
+    data = io.BytesIO()
+    picture.convert("RGB").save(data, "JPEG", quality=QUALITY, optimize=True)
+    return data.getvalue()
+
+
+def embedded(picture: Image.Image, side: int) -> str:
+    """A picture as the address of its own bytes, for a page that needs nothing else; no side longer than `side`."""
+    small = ImageOps.contain(picture, (side, side), Image.Resampling.LANCZOS) if max(picture.size) > side else picture
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(small)).decode()

@@ -17,7 +17,7 @@ METRICS = ("mAP", "mAP@50", "macro-mAP", "P@1", "P@5", "P@10", "R-precision", "r
 DIRECTIONS = ("i2t", "t2i", "mean")
 GALLERIES = ("target", "rest", "all")
 CHANCE = "chance"
-_CONTENDER = ("method", "variant", "access", "names")
+CONTENDER = ("method", "variant", "access", "names")  # what tells one row of a table from another
 _MOST_PAIRS = 6  # sentences about pairs; with more, only those of the best method
 
 Metrics = Mapping[str, Any]
@@ -75,11 +75,16 @@ Figures = Mapping[tuple[str, int, str, str, str], float]  # label, shots, galler
 
 def mean_figures(scores: pa.Table, metrics: Metrics) -> Figures:
     """The scores as fractions, mean over seeds and class splits."""
-    names = {tuple(entry[k] for k in _CONTENDER): entry["label"] for entry in metrics["means"]}
+    names = label_of(metrics)
     place = ("shots", "gallery", "direction", "metric")
-    rows = scores.group_by([*_CONTENDER, *place]).aggregate([("value", "mean")]).to_pylist()
-    known = [(names.get(tuple(row[k] for k in _CONTENDER), row["method"]), row) for row in rows]
+    rows = scores.group_by([*CONTENDER, *place]).aggregate([("value", "mean")]).to_pylist()
+    known = [(names.get(tuple(row[k] for k in CONTENDER), row["method"]), row) for row in rows]
     return {(label, *(row[k] for k in place)): row["value_mean"] for label, row in known}
+
+
+def label_of(metrics: Metrics) -> dict[tuple[Any, ...], str]:
+    """What each contender is called, by the columns that tell it from others."""
+    return {tuple(entry[k] for k in CONTENDER): str(entry["label"]) for entry in metrics["means"]}
 
 
 def galleries(figures: Figures) -> list[str]:

@@ -21,6 +21,7 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # O
 MARKERS = ("o", "s", "D", "^", "v", "P")
 VARIABLES = {PAPER: "paper", INK: "ink", MUTED: "muted", GRID: "grid"} | {c: f"c{i}" for i, c in enumerate(SERIES, 1)}
 WIDTH = 7.4  # inches
+DOTS = 144  # to the inch, of a PNG and of what in an SVG is made of dots
 LABEL_INCHES = 0.17  # between two labels at the ends of lines
 CHANCE = "chance"
 
@@ -62,17 +63,24 @@ def style() -> Iterator[None]:
         yield
 
 
+def settle(figure: Figure) -> None:
+    """Lay a figure out, once for every file that it is saved as: it takes as long as the drawing."""
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
 def to_svg(figure: Figure) -> str:
     """The figure as SVG, the same text for the same figure."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", dpi=DOTS, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as PNG, 144 dots an inch."""
+    """The figure as PNG, DOTS to the inch."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144)
+    figure.savefig(buffer, format="png", dpi=DOTS)
     return buffer.getvalue()
 
 
@@ -82,6 +90,7 @@ def inline(svg: str, name: str) -> str:
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
     body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r' id="image[0-9a-f]+"', "", body)  # of a colour bar's, two alike: nothing refers to one
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
     body = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", body)
     for colour, variable in VARIABLES.items():
@@ -175,6 +184,36 @@ def differences(rows: Rows, order: Sequence[str]) -> Figure:
         axes.grid(axis="y", visible=False)
     _label_outer(panels, "points of mAP", "shots")
     return panels[0].figure  # type: ignore[return-value]
+
+
+def classes(rows: Rows, order: Sequence[str]) -> Figure:
+    """A line a class, a mark a method: rows (method, class, AP) of fractions, the classes from the top."""
+    names = list(dict.fromkeys(row[1] for row in rows))
+    methods = [label for label in order if _of(rows, label)]
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.23 * len(names)), layout="constrained")
+    axes = figure.add_subplot()
+    colour = colours(order)
+    place = {name: i for i, name in enumerate(names)}
+    for label in methods:
+        own, mark = (
+            _of(rows, label),
+            MARKERS[(order.index(label) + 1) % len(MARKERS)],
+        )  # as over shots, where chance is first
+        axes.plot(
+            [100 * row[2] for row in own],
+            [place[row[1]] for row in own],
+            mark,
+            color=colour[label],
+            label=label,
+            ms=5.5,
+        )
+    axes.set(
+        yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlabel="average precision, per cent"
+    )
+    axes.set_xlim(0, 100)
+    axes.grid(axis="both")
+    figure.legend(loc="outside upper left", ncols=4, frameon=False, labelcolor=INK, fontsize="small")
+    return figure
 
 
 def curves(rows: Rows, order: Sequence[str], from_zero: Collection[str]) -> Figure:

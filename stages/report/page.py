@@ -13,7 +13,24 @@ from markupsafe import Markup
 from cache.errors import counted
 from stages.choices import Choice
 from stages.report import content, words
+from stages.report.cards import ClassCard, QueryCard
+from stages.report.ran import Ran
 
+SECTIONS = {
+    "notices": "Warnings",
+    "scores": "Scores",
+    "differences": "Who beats whom",
+    "classes": "Classes",
+    "queries": "Queries",
+    "metrics": "Metrics",
+    "galleries": "Galleries",
+    "training": "Training",
+    "mixtures": "Mixtures",
+    "distances": "Relative distances",
+    "gap": "Modality gap",
+    "chosen": "Chosen values",
+    "run": "What ran",
+}
 CREDITS = {"openmoji": "Pictures: OpenMoji, openmoji.org, CC BY-SA 4.0."}
 
 
@@ -26,19 +43,30 @@ class Picture:
     alt: str
 
 
-def render_page(
-    metrics: content.Metrics,
-    figures: content.Figures,
-    diagnostics: Mapping[str, Any],
-    choices: Sequence[Choice],
-    about: Mapping[str, Any],
-    plots: Mapping[str, Picture],
-) -> str:
+@dataclass(frozen=True)
+class Story:
+    """What the page tells besides the figures of the scores: classes, best and worst; queries with every method's
+    answers, both at `shots`; plots by name, where one that is absent leaves its place out."""
+
+    metrics: content.Metrics
+    diagnostics: Mapping[str, Any]
+    choices: Sequence[Choice]
+    classes: tuple[list[ClassCard], list[ClassCard]]
+    queries: list[QueryCard]
+    shots: int
+    notices: list[str]
+    ran: Ran
+    plots: Mapping[str, Picture]
+
+
+def render_page(story: Story, figures: content.Figures, about: Mapping[str, Any]) -> str:
     """The whole report as one HTML page without outside assets.
 
-    about: dataset, encoder, params, made_from, values_from. plots: by name; one that is absent leaves its place out."""
+    about: dataset, encoder, params, made_from, values_from, machine."""
+    metrics = story.metrics
     return _template("page.html.j2", html=True).render(
         **_shared(metrics, figures, about),
+        **vars(story),
         counts=content.shot_counts(metrics),
         main=content.main_table(metrics),
         pairs=content.pairs(metrics),
@@ -46,17 +74,31 @@ def render_page(
         metric_groups=content.metric_groups(figures, metrics),
         directions=content.DIRECTIONS,
         gallery_groups=content.gallery_groups(figures, metrics),
-        lost=lost_queries(metrics),
-        mixtures=content.mixture_table(diagnostics),
+        mixtures=content.mixture_table(story.diagnostics),
         gaps=content.gap_table(metrics),
-        chosen=content.chosen_groups(choices, metrics),
+        chosen=content.chosen_groups(story.choices, metrics),
         halves=metrics["counts"]["halves"],
         facts=facts(about),
+        machine=about.get("machine", words.NONE),
         params=content.flat(about["params"]),
         made_from=about["made_from"],
-        plots=plots,
-        shots=words.shots,
+        in_words=words.shots,
+        contents=_contents(story),
     )
+
+
+def _contents(story: Story) -> list[tuple[str, str]]:
+    """The sections that the page has: their anchors and what they are called."""
+    there = {
+        "notices": bool(story.notices),
+        "differences": bool(story.metrics["differences"]),
+        "classes": "classes" in story.plots,
+        "queries": bool(story.queries),
+        "training": "loss" in story.plots,
+        "distances": "distances" in story.plots,
+        "chosen": bool(story.choices),
+    }
+    return [(place, title) for place, title in SECTIONS.items() if there.get(place, True)]
 
 
 def render_table(metrics: content.Metrics, figures: content.Figures, about: Mapping[str, Any]) -> str:
@@ -103,13 +145,6 @@ def facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
 def origin(about: Mapping[str, Any]) -> str:
     """Where the values of the trained heads come from, as the heads' ledger says it."""
     return str(about.get("values_from", "not recorded"))
-
-
-def lost_queries(metrics: content.Metrics) -> str:
-    """How many queries have nothing relevant to find, by gallery; empty where all have."""
-    lost = {gallery: count for gallery, count in metrics["counts"]["without_relevant"].items() if count}
-    told = [f"{counted(count, 'query', 'queries')} in {gallery}" for gallery, count in lost.items()]
-    return f"Without a relevant item, and therefore at 0: up to {words.listed(told)}." if told else ""
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

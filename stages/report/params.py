@@ -9,12 +9,19 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class ReportParams:
-    """What `report` runs on: reads scores, queries, metrics, history, the ledgers of mixtures and heads; writes `page`,
-    `table` and the plots.
+    """What `report` runs on: reads scores, queries, metrics, history, manifest, episodes, the ledgers of features,
+    mixtures and heads and of what they name in `store` what it draws, and pictures below `home`; writes `page`,
+    `table` and the plots. captions: as params.yaml says.
 
-    `about` is what ran, for the page's head: dataset, encoder label, the values of params.yaml, and as
-    `values_from` where the values of the trained heads come from."""
+    `about` is what ran, for the page: dataset, encoder label, the values of params.yaml, as `values_from` where the
+    values of the trained heads come from, and the `machine` and its `software`."""
 
+    captions: str
+    home: Path
+    store: Path
+    manifest: Path
+    features: Path
+    episodes: Path
     scores: Path
     queries: Path
     metrics: Path

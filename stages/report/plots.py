@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from stages.report import content, draw, words
+from stages.report.asked import ClassFigure, class_names
 
-NAMES = ("shots", "differences", "loss", "terms", "mixtures")
+NAMES = ("shots", "differences", "classes", "loss", "terms", "mixtures", "components", "distances", "modalities")
 LOSS = "loss"
 _PANELS = {  # the figures that training records besides its loss, by the panel they share
     "contrast_image": ("contrast within items", "image"),
@@ -22,6 +23,7 @@ _PANELS = {  # the figures that training records besides its loss, by the panel 
 }
 _LEVELS = tuple(_PANELS[name][0] for name in ("mask_density", "drift"))  # read for their level, not their course
 _MOST_PAIRS = 9  # panels; with more pairs only those of the best method are drawn
+_MOST_CLASSES, _MOST_METHODS = 24, 6  # lines and marks of the plot of classes
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,36 @@ def _difference_row(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     middle = entry["difference"]
     support = entry["support"] or (middle, middle)
     return (entry["a"], entry["b"], entry["shots"], middle, *support, *entry["class"], entry["p_holm"])
+
+
+def classes_plot(figures: Sequence[ClassFigure], metrics: content.Metrics) -> Plot:
+    """The average precision of every class under several methods, at the largest shot count."""
+    names, methods = class_names(figures), _drawn_methods(metrics)
+    kept = set(names if len(names) <= _MOST_CLASSES else names[: _MOST_CLASSES // 2] + names[-(_MOST_CLASSES // 2) :])
+    drawn = [(f.method, f.name, f.ap) for f in figures if f.name in kept and f.method in methods]
+    best = content.best_method(metrics)["label"]
+    told = "; ".join(f"{f.name} {words.percent(f.ap)}" for f in figures if f.method == best and f.name in kept)
+    left = (
+        f" Of {len(names)} classes the best and the worst {_MOST_CLASSES // 2} are drawn."
+        if len(names) > len(kept)
+        else ""
+    )
+    return Plot(
+        "classes",
+        f"Mean average precision of each target class at {words.shots([content.shot_counts(metrics)[-1]])}, both"
+        f" directions, in the order of {best}.{left}",
+        f"Dot plot of average precision in per cent by class; under {best}: {told}.",
+        ("method", "class", "AP", "queries"),
+        [(f.method, f.name, f.ap, f.queries) for f in figures],
+        lambda: draw.classes(drawn, content.labels(metrics)),
+    )
+
+
+def _drawn_methods(metrics: content.Metrics) -> list[str]:
+    """The best method and the first of the others, as many as can be told apart."""
+    best = content.best_method(metrics)["label"]
+    others = [label for label in content.labels(metrics) if label != best]
+    return [best, *others[: _MOST_METHODS - 1]]
 
 
 Curve = tuple[str, int, int, str, float]  # label, shots, step, name, value
@@ -161,13 +193,13 @@ def mixtures_plot(diagnostics: Mapping[str, Any]) -> Plot:
     )
 
 
-def all_plots(metrics: content.Metrics, history: pa.Table, diagnostics: Mapping[str, Any]) -> list[Plot]:
-    """The plots in the order of the page; one without rows is written as numbers alone."""
+def score_plots(metrics: content.Metrics, history: pa.Table, classes: Sequence[ClassFigure]) -> list[Plot]:
+    """The plots of scores and of training; one without rows is written as numbers alone."""
     curves, order = mean_curves(history), content.labels(metrics)
     return [
         shots_plot(metrics),
         differences_plot(metrics),
+        classes_plot(classes, metrics),
         loss_plot(curves, order),
         terms_plot(curves),
-        mixtures_plot(diagnostics),
     ]

@@ -34,8 +34,10 @@ def place(
     splits: list[str | None] | None = None,
     lost: Sequence[str] = (),
     tokens: bool = True,
+    told: dict[str, object] | None = None,
 ) -> Place:
     """Write everything: images (N, P, D), texts an item's captions, each (T, D); ids in `lost` have no picture.
+    told: what else the caches say of their content.
 
     The caches' rows stand in another order than the manifest's: nobody may rely on it."""
     here = Place(folder / "store", folder / "pairs.parquet", folder / "features.json", ids)
@@ -47,7 +49,7 @@ def place(
     image = _part([ids[row] for row in order], [0] * len(order), [images[row] for row in order], tokens, dense=True)
     captions = [(row, c) for row in reversed(range(n)) for c in range(len(texts[row]))]
     text = _part([ids[r] for r, _ in captions], [c for _, c in captions], [texts[r][c] for r, c in captions], tokens)
-    keys = [_write(here.store, "image", image), _write(here.store, "text", text)]
+    keys = [_write(here.store, "image", image, told or {}), _write(here.store, "text", text, told or {})]
     write_ledger(here.features, Ledger("features", "test", {"dataset": "small", "label": "tiny"}, tuple(keys)))
     return here
 
@@ -68,8 +70,8 @@ def _part(ids: list[str], captions: list[int], tokens: list[Array], kept: bool, 
     )
 
 
-def _write(store: Path, rows: RowKind, part: Part) -> LedgerKey:
-    content = {"rows": rows, "tokens": part.tokens is not None}
+def _write(store: Path, rows: RowKind, part: Part, told: dict[str, object]) -> LedgerKey:
+    content = {"rows": rows, "tokens": part.tokens is not None, **told}
     folder = folder_of(store, "features", make_key("features", content))
     shards.begin(folder, {"rows": rows, "content": content}, file_names(1))
     finished = shards.temporary(folder)

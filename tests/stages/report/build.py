@@ -1,18 +1,31 @@
-"""Made-up but plausible results: three methods, four shot counts, five seeds, curves and mixtures."""
+"""Made-up but plausible results: three methods, four shot counts, five seeds, curves and mixtures; and beneath them the
+small world to train in, with pictures."""
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from cache.files import write_json
+from cache import shards
+from cache.episodes import write_episodes
+from cache.files import digest_bytes, write_json
+from cache.heads import HEAD
+from cache.manifest import Manifest, write_manifest
 from cache.scores import write_history, write_queries, write_scores
-from cache.store import Ledger, LedgerKey, write_ledger
+from cache.store import Ledger, LedgerKey, folder_of, read_ledger, write_ledger
 from stages import stats
+from stages.heads.files import save_head
+from stages.heads.linear import KIND, LinearHead, Residual
+from stages.items import MODALITIES
 from stages.report.content import METRICS
 from stages.report.params import ReportParams
+from tests.stages.small_features import place
+from tests.stages.train import build as world
 
 SHOTS, SEEDS = (0, 1, 3, 5), 5
 CURVES = {
@@ -28,6 +41,8 @@ ABOUT: dict[str, Any] = {
     "encoder": "lite0-minilm",
     "made_from": "0123456789abcdef" * 2,
     "values_from": "photos, parity, source classes",
+    "machine": "a processor, 2 cores",
+    "software": {"this project": "0.1.0", "python": "3.11.7"},
     "params": {
         "dataset": "openmoji",
         "encoder": "lite0-minilm",
@@ -185,17 +200,116 @@ SELECTIONS: list[dict[str, Any]] = [
 ]
 
 
+def query_rows() -> list[dict[str, Any]]:
+    """Every method's answer to every test item at the largest shot count, both ways: own class first as often as the
+    method is good, ids in the order of the world."""
+    test = world.episode().ids["test"]
+    return [
+        {
+            **SHARED,
+            **METHOD,
+            "method": method,
+            "protocol": "parity",
+            "half": 0,
+            "shots": SHOTS[-1],
+            "seed": seed,
+            "gallery": gallery,
+            "direction": direction,
+            "query": query,
+            "ap": average_precision(method, query, seed, direction),
+            "top10": sorted(test, key=lambda other: (other[:3] == query[:3]) != (rank % 2 == 0))[:10],
+        }
+        for rank, method in enumerate(CURVES)
+        for seed in range(2)
+        for gallery in ("target", "all")
+        for direction in ("i2t", "t2i")
+        for query in test
+    ]
+
+
+def average_precision(method: str, query: str, seed: int, direction: str) -> float:
+    """Better under later methods, for later items of a class, and for ants than for cats than for eels."""
+    place = ("eel", "cat", "ant").index(query[:3]) + list(CURVES).index(method) / 10 + int(query[4:]) / 100
+    return 0.2 + 0.2 * place + (0.01 if direction == "t2i" else -0.01) * (1 + seed)
+
+
+def write_pictures(folder: Path) -> None:
+    """A manifest with a small picture of an own colour for each pair of the world."""
+    (folder / "images").mkdir()
+    data = [_picture(number) for number in range(len(world.IDS))]
+    for name, one in zip(world.IDS, data, strict=True):
+        (folder / f"images/{name}.png").write_bytes(one)
+    texts = [[f"a drawing of {name} <b>"] for name in world.IDS]
+    labels, named = [list(own) for own in world.LABELS], [f"{name}.png" for name in world.IDS]
+    digests, sizes = [digest_bytes(one) for one in data], [len(one) for one in data]
+    made = Manifest("openmoji", "images", world.IDS, named, texts, labels, [None] * len(data), sizes, digests)
+    write_manifest(folder / "pairs.parquet", made, "made")
+
+
+def _picture(number: int) -> bytes:
+    out = io.BytesIO()
+    pixels = np.full((24, 36, 3), 255, np.uint8)
+    pixels[6:18, 8:28] = [5 * number, 255 - 5 * number, 90]
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def write_world(folder: Path) -> LedgerKey:
+    """The store and the ledger of features, and the key of the mixtures: 3 x 3 patches a picture."""
+    values = [np.concatenate([world.tokens(m), world.tokens(m)[:, :4]], axis=1) for m in (0, 1)]
+    told: dict[str, object] = {"preprocess": {"size": [24, 24], "resize_mode": "shortest"}}
+    labels = [list(own) for own in world.LABELS]
+    place(folder, world.IDS, values[0], [[own] for own in values[1]], labels, told=told)
+    world.add_names(folder / "features.json", folder / "store", aligned=True)
+    world.add_mixtures(folder, values)
+    return replace(read_ledger(folder / "mixtures.json").keys[0], about={"diagnostics": DIAGNOSTICS, "groups": "em"})
+
+
+def write_heads(folder: Path) -> list[LedgerKey]:
+    """The heads of the first draw: cca adds nothing, the others turn the space a little."""
+    rng = np.random.default_rng(4)
+    draw = {"protocol": "parity", "half": 0, "shots": SHOTS[-1], "seed": 0}
+    keys = []
+    for number, method in enumerate(CURVES):
+        turn = {
+            m: Residual(*(0.1 * rng.standard_normal(size).astype(np.float32) for size in SIZES)) for m in MODALITIES
+        }
+        about = {"kind": KIND, "method": method, "encoder": "tiny", "aligned": True, "retrieve": "mix"}
+        kept = folder_of(folder / "store", "heads", f"{number:032x}")
+        shards.begin(kept, {}, (HEAD,))
+        written = shards.temporary(kept)
+        save_head(written, LinearHead(about, {}, turn if number else {}))
+        shards.record(kept, written, HEAD, 0)
+        keys.append(LedgerKey("heads", kept.name, shards.folder_digest(kept), {**METHOD, "method": method, **draw}))
+    return keys
+
+
+SIZES = ((world.WIDTH, world.WIDTH), (world.WIDTH,))
+
+
 def write_inputs(folder: Path, history: bool = True) -> ReportParams:
     """All inputs of the stage in a folder, and its parameters."""
     write_scores(folder / "scores.parquet", score_rows(), "made")
-    write_queries(folder / "queries.parquet", [], "made")
+    write_queries(folder / "queries.parquet", query_rows(), "made")
     write_history(folder / "history.parquet", history_rows() if history else [], "made")
     write_json(folder / "metrics.json", metrics())
-    key = LedgerKey("mixtures", "2" * 32, "3" * 32, {"diagnostics": DIAGNOSTICS})
-    write_ledger(folder / "mixtures.json", Ledger("mixtures", "made", {}, (key,)))
+    write_ledger(folder / "mixtures.json", Ledger("mixtures", "made", {}, (write_world(folder),)))
+    write_pictures(folder)
+    write_episodes(folder / "episodes.parquet", [world.episode(shots) for shots in SHOTS], "made")
     chosen = tuple(LedgerKey("selections", f"{i:032x}", "4" * 32, about) for i, about in enumerate(SELECTIONS))
-    write_ledger(folder / "heads.json", Ledger("heads", "made", {}, chosen))
+    write_ledger(folder / "heads.json", Ledger("heads", "made", {}, (*write_heads(folder), *chosen)))
+    return pointing(folder)
+
+
+def pointing(folder: Path) -> ReportParams:
+    """The parameters that point to what `write_inputs` has made."""
     return ReportParams(
+        captions="first",
+        home=folder,
+        store=folder / "store",
+        manifest=folder / "pairs.parquet",
+        features=folder / "features.json",
+        episodes=folder / "episodes.parquet",
         scores=folder / "scores.parquet",
         queries=folder / "queries.parquet",
         metrics=folder / "metrics.json",

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from cache.scores import HISTORY
-from stages.report import plots
+from stages.report import draw, plots
+from stages.report.asked import ClassFigure
 from tests.stages.report import build
 
 
@@ -17,11 +18,23 @@ def history():
 
 @pytest.fixture(scope="module")
 def every(history):
-    return {plot.name: plot for plot in plots.all_plots(build.metrics(), history, build.DIAGNOSTICS)}
+    return drawn(history)
+
+
+def drawn(history):
+    found = [*plots.score_plots(build.metrics(), history, FIGURES), plots.mixtures_plot(build.DIAGNOSTICS)]
+    return {plot.name: plot for plot in found}
+
+
+FIGURES = [
+    ClassFigure(method, f"class {nth}", 0.9 - nth / 50 - 0.01 * rank, 4)
+    for nth in range(30)
+    for rank, method in enumerate(("gcrdp", "gap", "cca"))
+]
 
 
 def test_the_plots_have_the_names_that_their_files_take(every):
-    assert tuple(every) == plots.NAMES
+    assert set(every) <= set(plots.NAMES)
 
 
 def test_shots_has_a_row_a_method_and_shot_count(every):
@@ -55,7 +68,7 @@ def test_every_plot_says_in_words_what_it_shows(every):
 
 
 def test_without_training_the_curves_are_empty():
-    found = {p.name: p for p in plots.all_plots(build.metrics(), HISTORY.empty_table(), build.DIAGNOSTICS)}
+    found = drawn(HISTORY.empty_table())
     assert found["loss"].rows == []
     assert found["terms"].rows == []
 
@@ -66,3 +79,21 @@ def test_with_many_pairs_only_those_of_the_best_are_drawn():
     metrics["differences"] += others
     drawn = plots._drawn_pairs(metrics)
     assert {"gcrdp" in (e["a"], e["b"]) for e in drawn} == {True}
+
+
+def test_of_many_classes_the_outermost_are_drawn_and_every_one_is_written(every):
+    plot = every["classes"]
+    assert len(plot.rows) == len(FIGURES)
+    assert "Of 30 classes the best and the worst 12 are drawn." in plot.caption
+    with draw.style():
+        axes = plot.draw().axes[0]
+    names = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert names == [f"class {nth}" for nth in (*range(12), *range(18, 30))]
+    assert "class 12" not in plot.alt
+    assert "class 0 90.0" in plot.alt
+
+
+def test_methods_that_can_not_be_told_apart_are_left_out_of_the_classes():
+    metrics = build.metrics()
+    metrics["means"] += [{**entry, "label": f"m{i}", "mAP": 0.1} for entry in metrics["means"] for i in range(9)]
+    assert plots._drawn_methods(metrics) == ["gcrdp", "cca", "gap", "m0", "m1", "m2"]

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from cache.manifest import read_manifest
-from stages.ingest.datasets import DATASETS
-from stages.ingest.datasets.coop_sets import COOP_SETS
+from pipeline.params import load_params
+from stages.ingest.datasets import DATASETS, find
+from stages.ingest.datasets.coop_sets import COOP_SETS, as_typed
 from stages.ingest.datasets.dataset import Dataset
 from stages.ingest.datasets.flickr8k_core20 import shipped
+from stages.ingest.datasets.nuswide import A_CONCEPT, IN_10K, PARTS_OF_10K
+from stages.ingest.datasets.openmoji import _all_emoji, choose
 from stages.ingest.run import run
 from tests.conftest import ROOT
 from tests.stages.ingest.datasets.test_pascal import published
 from tests.stages.ingest.datasets.test_wikipedia import PUBLISHED
 from tests.stages.ingest.given import params
 
+OF_ALL = {"classnames.txt", "variants.txt"}  # told of once
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 
 
@@ -26,30 +31,69 @@ def section(name: str) -> str:
     return next(part for part in PAGE.split("\n## ") if part.partition("\n")[0].startswith(name))
 
 
+def section_of(dataset: Dataset) -> str:
+    """Where the page tells of a dataset."""
+    if dataset.name in COOP_SETS:
+        return section("coop:imagenet" if "imagenet" in dataset.name else "coop:&lt;")
+    return section(dataset.place)
+
+
 def table(counts: dict[str, list[int]], splits: list[str]) -> str:
-    """A row a class: its count in each split and in all, and the sums below."""
+    """A row a class: its count in each split, where there are any, and in all, and the sums below."""
     counts = counts | {"all": [sum(column) for column in zip(*counts.values(), strict=True)]}
-    head = [f"| class | {' | '.join(splits)} | all |", f"| --- |{' ---: |' * (len(splits) + 1)}"]
-    return "\n".join(
-        [*head, *(f"| {name} | {' | '.join(f'{n:,}' for n in [*c, sum(c)])} |" for name, c in counts.items())]
-    )
+    head = [f"| {' | '.join(['class', *splits, 'all'])} |", f"| --- |{' ---: |' * (len(splits) + 1)}"]
+    rows = {name: [*own, sum(own)] if splits else own for name, own in counts.items()}
+    return "\n".join([*head, *(f"| {name} | {' | '.join(f'{n:,}' for n in own)} |" for name, own in rows.items())])
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if name not in {"nuswide-10k", "features"}])
-def test_every_dataset_has_a_section_with_its_address_and_both_commands(name: str) -> None:
-    text = section(name)
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "features"])
+def test_every_dataset_has_a_section_with_all_that_a_user_needs(name: str) -> None:
     dataset = DATASETS[name]
-    assert dataset.address is None or dataset.address in text
-    if dataset.address:
-        assert f"`data/raw/{dataset.place}`" in text
-        assert f"python -m pipeline ingest --dataset {name}" in text
-        assert f"python -m pipeline extract --dataset {name}" in text
+    text = section_of(dataset)
+    assert f"Download: {dataset.download or 'none'}" in text
+    assert "Terms: " in text
+    assert dataset.address is None or f"<{dataset.address}>" in text
+    assert dataset.name == "table" or f"`data/raw/{dataset.place}`" in text
+    flags = dataset.flags.replace("FILE", "my/pairs.csv")
+    for stage in ("ingest", "extract"):
+        command = f"    python -m pipeline {stage} --dataset {name}{flags}"
+        assert any(line == command or line.startswith(f"{command} -S") for line in text.splitlines()), command
+    assert "ounts" in text or "| class |" in text  # a table, or who prints them
+    assert re.search(r"\n    \S.*[/.]", text)  # the layout of the folder
+    row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{name}` | "))
+    assert row.endswith(f" | {f'{dataset.download} ' * bool(dataset.download)}| {dataset.licence} |")
 
 
 @pytest.mark.parametrize("dataset", COOP_SETS.values(), ids=lambda dataset: dataset.name)
-def test_the_page_has_a_row_for_every_coop_set(dataset: Dataset) -> None:
-    cells = [f"`{dataset.name.replace('coop-', 'coop:')}`", dataset.about, f"{dataset.items:,}", f"{dataset.classes:,}"]
-    assert f"| {' | '.join([*cells, dataset.licence, f'<{dataset.address}>'])} |" in section("coop")
+def test_the_page_has_a_row_for_every_coop_set_and_counts_that_add_up(dataset: Dataset) -> None:
+    text = section_of(dataset)
+    cells = [f"`{as_typed(dataset.name)}`", dataset.about, f"{dataset.items:,}", f"{dataset.classes:,}"]
+    assert f"| {' | '.join([*cells, dataset.licence, dataset.download, f'<{dataset.address}>'])} |" in text
+    own = dataset.name.removeprefix("coop-")
+    [counts] = [line for line in text.splitlines() if line.startswith(f"| `{own}` |")]
+    numbers = [int(cell.replace(",", "")) for cell in re.findall(r"(?<=\| )[\d,]+(?= \|)", counts)]
+    assert sum(numbers) == dataset.items
+    assert all(f"`{part.split('|')[0]}" in counts for part in dataset.parts[:2] if part not in OF_ALL)
+
+
+@pytest.mark.parametrize("name", ["coop:oxford_pets", "coop:imagenet", "coop:imagenet_a"])
+def test_the_two_commands_of_a_coop_set_stand_in_its_section(name: str) -> None:
+    dataset = find(name)
+    lines = section_of(dataset).splitlines()
+    for stage in ("ingest", "extract"):
+        assert any(line.startswith(f"    python -m pipeline {stage} --dataset {name}") for line in lines)
+    assert f"`data/raw/{find('coop:imagenet').place}`" in section("coop:imagenet")
+
+
+def test_the_counts_of_openmoji_are_those_that_are_drawn() -> None:
+    most = load_params(ROOT / "params.yaml", [], [], []).ingest.max_per_class
+    counts = Counter(emoji.subcategory for emoji in choose(_all_emoji(), most))
+    assert table({name: [counts[name]] for name in sorted(counts)}, []) in section("openmoji")
+
+
+def test_the_counts_of_nuswide_10k_are_those_of_its_rule() -> None:
+    names, parts = ", ".join(f"`{name}`" for name in IN_10K), " | ".join(map(str, PARTS_OF_10K.values()))
+    assert f"| `nuswide-10k`: each of {names} | {parts} | {A_CONCEPT:,} |" in section("nuswide")
 
 
 def test_the_counts_of_wikipedia_are_those_of_the_lists() -> None:

@@ -32,6 +32,7 @@ from stages.ingest.archives import unpack_archives
 from stages.ingest.datasets import find as find_dataset
 from stages.ingest.datasets.coop_sets import is_coop
 from stages.ingest.params import IngestParams
+from stages.ingest.places import readable
 from stages.items import captions_read
 from stages.mixture.params import MixtureParams
 from stages.report.params import ReportParams
@@ -157,11 +158,12 @@ def _file_digest(setting: Setting, path: str | None) -> str | None:
     if path is None:
         return None
     found = setting.places.inside(path)
-    if found.is_dir():
-        if found not in setting.scanned:  # a stamp is asked for again and again, and a folder may hold a million files
-            setting.scanned[found] = folder_digest(found)
-        return setting.scanned[found]
-    return digest_file(found) if found.is_file() else readable_name(path)
+    with readable(setting.params.dataset):
+        if not found.is_dir():
+            return digest_file(found) if found.is_file() else readable_name(path)
+    if found not in setting.scanned:  # a stamp is asked for again and again, and a folder may hold a million files
+        setting.scanned[found] = folder_digest(found)
+    return setting.scanned[found]
 
 
 def _keys(path: Path) -> list[str]:
@@ -287,6 +289,7 @@ def _ingest_params(setting: Setting, stamp: str) -> IngestParams:
         home=setting.places.home,
         manifest=_out(setting, "ingest"),
         made_from=stamp,
+        storage=params.extract.storage if params.dataset == FEATURES and params.extract.tokens != "none" else None,
     )
 
 

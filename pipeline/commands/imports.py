@@ -49,13 +49,24 @@ def import_features(
     values = override(setting.params.model_dump(by_alias=True), changes, "import-features")
     here = replace(setting, params=validate(values, "import-features"), made={})
     extract(here, as_json)
-    reporter().say(" ".join(["next: python -m pipeline train", *_flags(here), *_without_names(here)]))
+    reporter().say(f"next: python -m pipeline {_next(here)}")
 
 
 def _from_home(path: Path, places: Places) -> str:
     """A path given at the prompt as params.yaml would have it: from home on where it lies there, else absolute."""
     full, home = path.expanduser().absolute(), places.home.absolute()
     return full.relative_to(home).as_posix() if full.is_relative_to(home) else full.as_posix()
+
+
+def _next(setting: Setting) -> str:
+    """The command that is of use now: `train`, or a card of the pictures' cache where there are no two classes."""
+    from cache.manifest import read_manifest
+    from cache.store import read_ledger
+    from pipeline.wiring import require
+
+    if len(read_manifest(require(setting, "ingest")).classes) < 2:
+        return f"info {read_ledger(require(setting, 'extract')).find(rows='image').key}"
+    return " ".join(["train", *_flags(setting), *_without_names(setting)])
 
 
 def _flags(setting: Setting) -> list[str]:

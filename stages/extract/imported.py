@@ -17,15 +17,15 @@ from stages.extract.encoders.registry import IMPORTED
 from stages.extract.params import ExtractParams, Storage, Tokens
 from stages.extract.plan import Row
 from stages.extract.shard import Finished, Task, Times
-from stages.imported.arrays import Array, Ragged
-from stages.imported.bundle import Bundle, open_bundle
-from stages.imported.vectors import Block, Vectors
+from stages.imported.arrays import Ragged
+from stages.imported.bundle import open_bundle
+from stages.imported.vectors import Block, Vectors, stored
 
 
 @dataclass(frozen=True)
 class Imported:
     """The vectors of one kind of rows in the place of an encoder: what an Encoder says of itself, as far as a cache
-    asks, and where each id has its row. Pictures and texts have the same figures at both places of a pair."""
+    asks, and where each id has its first row. Pictures and texts have the same figures at both places of a pair."""
 
     vectors: Vectors
     places: dict[str, int]
@@ -85,14 +85,18 @@ def open_imported(params: ExtractParams, manifest: Manifest) -> dict[RowKind, Im
     """The vectors of the three kinds of rows; UserError where they are not those that the manifest was made of."""
     assert params.features is not None
     bundle = open_bundle(params.features, params.home)
-    if bundle.rows.ids != manifest.ids or bundle.vectors["image"].row_digests() != manifest.xxh3:
-        raise UserError(f"{bundle.where}: changed since 'ingest' saw it; run 'ingest' again, then 'extract'")
-    return {kind: Imported(own, _places(bundle, kind), bundle.aligned) for kind, own in bundle.vectors.items()}
+    rows, image = bundle.rows, bundle.vectors["image"]
+    if (rows.ids, rows.texts) != (manifest.ids, manifest.texts) or image.row_digests() != manifest.xxh3:
+        raise UserError(f"{bundle.where}: {_CHANGED}")
+    return {kind: Imported(own, _places(bundle.ids_of(kind)), bundle.aligned) for kind, own in bundle.vectors.items()}
 
 
-def _places(bundle: Bundle, kind: RowKind) -> dict[str, int]:
-    ids = bundle.classes if kind == "name" else bundle.rows.ids
-    return {name: row for row, name in enumerate(ids)}
+_CHANGED = "changed since 'ingest' saw it; run 'ingest' again, then 'extract'"
+
+
+def _places(ids: Sequence[str]) -> dict[str, int]:
+    """Where each id stands first."""
+    return {name: row for row, name in reversed([*enumerate(ids)])}
 
 
 def copy_shards(own: Imported, tasks: Sequence[Task], recorded: Callable[[Finished], None]) -> None:
@@ -113,24 +117,13 @@ def _copy(own: Imported, task: Task) -> Finished:
 
 
 def _read(own: Imported, task: Task) -> Block:
-    """The vectors of a task's rows, which stand side by side in the source; UserError for what is no finite number."""
-    first = own.places[task.rows[0].id]
-    rows = slice(first, first + len(task.rows))
-    block = own.vectors.block(rows, task.tokens != "none")
-    tokens = _stored(own, block.tokens, task.storage)
-    if not (np.isfinite(block.pooled).all() and (block.raw is None or np.isfinite(block.raw).all())):
-        raise UserError(f"{own.vectors.where}: changed since 'ingest' saw it; run 'ingest' again, then 'extract'")
-    return block._replace(tokens=tokens)
-
-
-def _stored(own: Imported, tokens: Array | None, storage: Storage) -> Array | None:
-    if tokens is None:
-        return None
-    with np.errstate(over="ignore"):
-        kept = tokens.astype(storage)
-    if not np.isfinite(kept).all():
-        where = own.vectors.where
-        raise UserError(f"{where}: has tokens too large for {storage}; set extract.storage to float32")
+    """The vectors of a task's rows, which stand side by side in the source, tokens as they are stored; UserError where
+    one is no finite number, as all were when they were digested."""
+    first = own.places[task.rows[0].id] + task.rows[0].caption
+    block = own.vectors.block(slice(first, first + len(task.rows)), task.tokens != "none")
+    kept = block if block.tokens is None else block._replace(tokens=stored(block.tokens, task.storage))
+    if not all(np.isfinite(values).all() for values in kept if values is not None):
+        raise UserError(f"{own.vectors.where}: {_CHANGED}")
     return kept
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from cache.errors import UserError, one_line
 
 Array = np.ndarray[Any, np.dtype[Any]]
+RAW, TOKENS = "_raw", "_tokens"  # what further arrays of a kind are called behind its name
 BLOCK = 1024  # rows that are read at a time
+MOST = 8  # names that a message lists
 
 
 @dataclass(frozen=True)
@@ -38,23 +41,30 @@ class Source:
 
     def read(self, name: str) -> Any:
         """An array, or what is sliced like one, a Ragged, or a list of cells; KeyError where there is none."""
+        reader = self.held[name]
         with plainly(self.where):
-            return self.held[name]()
+            return reader()
 
     def told(self) -> str:
-        """The names of what there is."""
-        return ", ".join(sorted(self.held)) or "nothing"
+        """The names of what there is, of many the first."""
+        names = sorted(self.held)
+        return ", ".join(names[:MOST]) + " ..." * (len(names) > MOST) or "nothing"
 
 
 @contextmanager
-def plainly(where: str) -> Iterator[None]:
-    """One line for whatever a reader of hostile files raises."""
+def plainly(where: str, kind: str = "file") -> Iterator[None]:
+    """One line for whatever a reader of hostile files raises; `kind` is what the file should be."""
     try:
         yield
-    except (UserError, KeyError, KeyboardInterrupt):
+    except UserError:
         raise
+    except PermissionError as error:
+        raise UserError(
+            f"{where}: may not be read by this user; give the right to, as in chmod -R u+rX {shlex.quote(where)}"
+        ) from error
     except Exception as error:
-        raise UserError(f"{where}: cannot be read ({one_line(error)[:200]}); copy or write it again") from error
+        reason = one_line(error)[:200] or type(error).__name__
+        raise UserError(f"{where}: not a whole {kind} ({reason}); copy it again, or write it anew") from error
 
 
 def no_pickle(where: str, name: str, array: Array) -> Array:

@@ -11,23 +11,26 @@ from typing import Any
 
 import numpy as np
 
-from cache.errors import MissingError, ParamsError, UserError
+from cache.errors import MissingError, ParamsError, UserError, counted
 from cache.features import RowKind
 from stages.columns import read_columns
-from stages.imported.arrays import Ragged, Source, evened, joined, ragged
-from stages.imported.formats import open_source
+from stages.imported.arrays import RAW, TOKENS, Source
+from stages.imported.captions import Counts, with_texts
+from stages.imported.formats import OFFSETS, open_source
+from stages.imported.matrices import image_vectors, name_vectors, text_vectors
 from stages.imported.params import FeaturesSection
 from stages.imported.places import is_mat
 from stages.imported.rows import Rows, read_lists, read_rows, with_split_lists
 from stages.imported.vectors import Vectors, require_usable
 
-RAW, TOKENS, CLASSES = "_raw", "_tokens", "_classes"  # what further arrays of a kind are called behind its name
+CLASSES = "_classes"  # which class each vector of a name is of, called so behind its name
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Features of n pairs, opened and of one shape, their numbers not yet read. classes: those that the name vectors
-    are of, in their order; none where the source has none."""
+    """Features of n pairs, opened and of one shape, their numbers not yet read. A pair has a text vector a text.
+
+    classes: those that the name vectors are of, in their order; none where the source has none."""
 
     where: str
     rows: Rows
@@ -41,7 +44,14 @@ class Bundle:
         lacking = [f"{' and '.join(tokens)} tokens (K is 1)"] if tokens else []
         lacking += [] if self.classes else ["class names (methods that need them refuse)"]
         lacking += ["raw vectors"] if self.aligned and self.vectors["image"].raw is None else []
-        return [*lacking, *([] if any(self.rows.texts) else ["texts"])]
+        return [*lacking, *([] if any(map(any, self.rows.texts)) else ["texts"])]
+
+    def ids_of(self, kind: RowKind) -> list[str]:
+        """Whose each vector of a kind is: an id, of several texts again and again, or a class."""
+        if kind == "name":
+            return self.classes
+        texts = [1] * len(self.rows.ids) if kind == "image" else map(len, self.rows.texts)
+        return [item for item, count in zip(self.rows.ids, texts, strict=True) for _ in range(count)]
 
 
 def open_bundle(section: FeaturesSection, home: Path) -> Bundle:
@@ -49,10 +59,12 @@ def open_bundle(section: FeaturesSection, home: Path) -> Bundle:
     path = _path(section, home)
     where = _shown(path, home)
     source = open_source(path, where, section)
-    parts = [[n for n in own if n] for own in _parts(path, section)]
-    image, text = (_vectors(source, what, own) for what, own in zip(("image", "text"), parts, strict=True))
-    rows = _rows(source, section, path, home, parts[0])
-    _require_one_length(where, image, text, rows)
+    images, texts = ([name for name in own if name] for own in _parts(path, section))
+    image = image_vectors(source, images, texts)
+    text, counts = text_vectors(source, texts, images)
+    rows = _rows(source, section, path, home, images)
+    _require_one_length(where, image, text, counts, rows)
+    rows = with_texts(rows, counts, where, section.caption)
     _require_space(where, image, text, section.aligned)
     names, classes = _names(source, section, rows, text)
     lists = [home / Path(name).expanduser() for name in section.split_lists]
@@ -61,10 +73,11 @@ def open_bundle(section: FeaturesSection, home: Path) -> Bundle:
     return Bundle(where, rows, _raw_everywhere(vectors, section.aligned, bool(classes)), classes, section.aligned)
 
 
-def check_bundle(bundle: Bundle, allow_zero: bool) -> None:
-    """Read every number once; UserError for what is no finite number, or a zero vector."""
-    for kind, ids in (("image", bundle.rows.ids), ("text", bundle.rows.ids), ("name", bundle.classes)):
-        require_usable(bundle.vectors[kind], ids, allow_zero)  # type: ignore[index]
+def check_bundle(bundle: Bundle, allow_zero: bool, storage: str | None) -> None:
+    """Read every number once; UserError for what is no finite number, of tokens in the type that they are to be stored
+    in (None: they are left out), or a zero vector."""
+    for kind, vectors in bundle.vectors.items():
+        require_usable(vectors, bundle.ids_of(kind), allow_zero, storage)
 
 
 def _path(section: FeaturesSection, home: Path) -> Path:
@@ -91,47 +104,6 @@ def _parts(path: Path, section: FeaturesSection) -> tuple[list[str], list[str]]:
     return (section.mat.image, section.mat.text) if is_mat(path) else ([section.image], [section.text])
 
 
-def _vectors(source: Source, what: str, names: Sequence[str]) -> Vectors:
-    key = f"ingest.features.{'mat.' if len(names) > 1 or is_mat(source.where) else ''}{what}"
-    if not names:
-        raise ParamsError(f"{source.where}: {key} is empty; name what holds the {what} vectors: {source.told()}")
-    if lost := [name for name in names if name not in source.held]:
-        raise ParamsError(
-            f"{source.where}: nothing is called '{lost[0]}'; it holds {source.told()}; set {key} to what holds the "
-            f"{what} vectors"
-        )
-    pooled = _matrix(source, names, 2)
-    tokens = _beside(source, names, TOKENS, 3)
-    tokens = evened(tokens) if what == "image" and isinstance(tokens, Ragged) else tokens
-    return Vectors(source.where, what, pooled, _beside(source, names, RAW, 2), tokens)
-
-
-def _beside(source: Source, names: Sequence[str], suffix: str, axes: int) -> Any | None:
-    """The arrays that belong to others, where every one of them is there."""
-    own = [name + suffix for name in names]
-    return _matrix(source, own, axes) if all(name in source.held for name in own) else None
-
-
-def _matrix(source: Source, names: Sequence[str], axes: int) -> Any:
-    """Numbers of so many axes, or Ragged where that is three."""
-    parts = [source.read(name) for name in names]
-    for name, part in zip(names, parts, strict=True):
-        if isinstance(part, Ragged) and axes == 3:
-            continue
-        if isinstance(part, list | Ragged) or part.dtype.kind not in "fiu" or part.ndim != axes or not part.shape[-1]:
-            held = f"shape {part.shape}, {part.dtype}" if hasattr(part, "dtype") else f"{len(part)} rows that are none"
-            raise UserError(f"{source.where}: '{name}' is no array of numbers of {axes} axes ({held}); a row a pair")
-    if any(isinstance(part, Ragged) for part in parts):
-        return parts[0] if len(parts) == 1 else ragged([row for part in parts for row in _each(part)])
-    return joined(parts)
-
-
-def _each(part: Any) -> list[Any]:
-    if not isinstance(part, Ragged):
-        return list(part)
-    return [part.values[lo:hi] for lo, hi in zip(part.offsets[:-1], part.offsets[1:], strict=True)]
-
-
 def _rows(source: Source, section: FeaturesSection, path: Path, home: Path, parts: Sequence[str]) -> Rows:
     """Who the rows are: by the table beside them, by a .mat file's lists, or by columns of the source itself."""
     if section.table is not None:
@@ -148,17 +120,22 @@ def _table(path: Path, where: str) -> Source:
     return Source(where, {name: partial(list, column) for name, column in read_columns(path, where).items()})
 
 
-def _require_one_length(where: str, image: Vectors, text: Vectors, rows: Rows) -> None:
-    counts = {f"{v.what}{suffix}": len(part) for v in (image, text) for suffix, part in _lengths(v)}
-    counts["ids"] = len(rows.ids)
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{what} {count}" for what, count in counts.items())
-        raise UserError(f"{where}: rows differ ({told}); each pair needs a row in all of them, in one order")
+def _require_one_length(where: str, image: Vectors, text: Vectors, counts: Counts, rows: Rows) -> None:
+    """Every array has a row a pair, raw vectors and tokens of texts a row a text."""
+    texts = _lengths(text)
+    pairs = [*_lengths(image).values(), len(counts), len(rows.ids)]
+    if len({*pairs}) > 1 or len({*texts.values()}) > 1:
+        found = {**_lengths(image), **texts, "ids": len(rows.ids)}
+        told = ", ".join(f"{what} {count}" for what, count in found.items())
+        each = "each pair needs a row in all of them, in one order"
+        if len(text) > len(image):
+            each += f"; several texts a pair come as a list of vectors, or flat with '...{OFFSETS}' beside them"
+        raise UserError(f"{where}: rows differ ({told}); {each}")
 
 
-def _lengths(vectors: Vectors) -> list[tuple[str, Any]]:
-    named = [("", vectors.pooled), (RAW, vectors.raw), (TOKENS, vectors.tokens)]
-    return [(suffix, part) for suffix, part in named if part is not None]
+def _lengths(vectors: Vectors) -> dict[str, int]:
+    named = {"": vectors.pooled, RAW: vectors.raw, TOKENS: vectors.tokens}
+    return {vectors.what + suffix: len(part) for suffix, part in named.items() if part is not None}
 
 
 def _require_space(where: str, image: Vectors, text: Vectors, aligned: bool) -> None:
@@ -175,20 +152,20 @@ def _names(source: Source, section: FeaturesSection, rows: Rows, text: Vectors) 
     if section.names not in source.held:
         return none, []
     classes = _listed_classes(source, section.names)
-    found = Vectors(
-        source.where, "name", _matrix(source, [section.names], 2), _beside(source, [section.names], RAW, 2), None
-    )
+    found = name_vectors(source, section.names)
     if len(found) != len(classes) or found.width != text.width:
+        many = counted(len(classes), "class", "classes")
         raise UserError(
             f"{source.where}: '{section.names}' is {len(found)} x {found.width}; it must have a row for each of the "
-            f"{len(classes)} classes of '{section.names}{CLASSES}', as wide as a text ({text.width})"
+            f"{many} of '{section.names}{CLASSES}', as wide as a text ({text.width})"
         )
     wanted = sorted({label for own in rows.labels for label in own})
     place = {name: row for row, name in enumerate(classes)}
     if lost := [name for name in wanted if name not in place]:
+        many = f"{len(lost)} of {counted(len(wanted), 'class', 'classes')}"
         raise UserError(
-            f"{source.where}: {len(lost)} of {len(wanted)} classes have no row in '{section.names}', the first is "
-            f"'{lost[0]}'; add them, or leave '{section.names}' out"
+            f"{source.where}: no row in '{section.names}' for {many}, the first is '{lost[0]}'; add what lacks, "
+            f"or leave '{section.names}' out"
         )
     return found.take(np.array([place[name] for name in wanted], np.int64)), wanted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,25 +26,30 @@ IMAGES, TEXTS, METADATA = "img_emb", "text_emb", "metadata"  # the folders that 
 
 def open_source(path: Path, where: str, section: FeaturesSection) -> Source:
     """Open a file by its ending, or a folder by what lies in it; UsageError for one of no known kind."""
-    with plainly(where):
+    suffix = path.suffix.lower()
+    with plainly(where, f"{suffix} file" if suffix in FORMATS else "folder"):
         if path.is_dir():
             return _open_clip_retrieval(path, where, section) if (path / IMAGES).is_dir() else _open_folder(path, where)
-        suffix = path.suffix.lower()
         if suffix not in FORMATS:
+            alone = "; of .npy files name the folder" if suffix == ".npy" else "; name one of these"
             raise UsageError(
                 f"{where}: features come as {', '.join(FORMATS)}, as a folder of .npy files, or as the folder that "
-                "clip-retrieval writes; name one of these"
+                f"clip-retrieval writes{alone}"
             )
         return FORMATS[suffix](path, where)
 
 
 def _open_npz(path: Path, where: str) -> Source:
+    zipfile.ZipFile(path).close()  # numpy would take what is none for a pickle
     file = np.load(path, allow_pickle=False)
     return with_ragged(Source(where, {name: partial(_member, where, file, name) for name in file.files}))
 
 
 def _member(where: str, file: Any, name: str) -> Any:
-    return no_pickle(where, name, load_array(where, name, lambda: file[name]))
+    array = load_array(where, name, lambda: file[name])
+    if not isinstance(array, np.ndarray):  # numpy hands over the bytes of what else lies in the archive
+        raise UserError(f"{where}: '{name}' in it is no array; write it with numpy.savez")
+    return no_pickle(where, name, array)
 
 
 def _open_folder(path: Path, where: str) -> Source:
@@ -57,7 +63,9 @@ def _open_folder(path: Path, where: str) -> Source:
 
 
 def _mapped(where: str, file: Path) -> Any:
-    array = load_array(where, file.name, lambda: np.load(file, mmap_mode="r", allow_pickle=False))
+    with plainly(f"{where}/{file.name}", ".npy file"), file.open("rb") as opened:
+        np.lib.format.read_magic(opened)  # numpy takes what has none for a pickle
+        array = load_array(where, file.name, lambda: np.load(file, mmap_mode="r", allow_pickle=False))
     return no_pickle(where, file.name, array)
 
 

@@ -30,7 +30,7 @@ class FeaturesSection(Section):
     text: str
     names: str
     id: str | list[str]
-    label: str | None
+    label: str | list[str] | None
     separator: str | None
     caption: str | None
     split: str | None

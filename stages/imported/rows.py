@@ -6,92 +6,71 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from cache.errors import ParamsError, UserError, nearest
-from stages.imported.arrays import Ragged, Source
+from cache.errors import MissingError, ParamsError, UserError, counted, nearest
+from cache.manifest import repeated
+from stages.imported.arrays import Source, plainly
+from stages.imported.cells import EMPTY, SPLITS, lists, named, plausible, words
 from stages.imported.params import FeaturesSection, MatSection
 
-SPLITS = {"train": "train", "val": "val", "dev": "val", "test": "test"}
-EMPTY = ("", "none", "null", "nan")
+LISTS = "--split-list takes files with an id a line"
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Each row's id, classes, text ("" where there is none) and split (train, val, test or None)."""
+    """Each row's id, classes, texts ("" where there is none) and split (train, val, test or None).
+
+    maybe: where no row has a class, the columns that look as if they held some."""
 
     ids: list[str]
     labels: list[list[str]]
-    texts: list[str]
+    texts: list[list[str]]
     splits: list[str | None]
+    maybe: list[str] = field(default_factory=list)
 
 
 def read_rows(table: Source, section: FeaturesSection) -> Rows:
-    """The rows of a source's columns; ParamsError naming what there is where a column is not."""
-    ids = safe_ids(_words(table, _id_column(table, section)))
-    count = len(ids)
-    labels = _labels(table, section) if section.label else [[] for _ in ids]
-    known = section.caption is not None and section.caption in table.held
-    texts = _words(table, str(section.caption)) if known else [""] * count
-    splits = [_split(table.where, cell) for cell in _words(table, _column(table, section.split, "split"))]
-    found = Rows(ids, labels, texts, splits if section.split else [None] * count)
-    for what, column in (("labels", found.labels), ("texts", found.texts), ("splits", found.splits)):
-        if len(column) != count:
-            raise UserError(f"{table.where}: {count} ids and {len(column)} {what}; a row has one of each")
-    return found
+    """The rows of a source's columns, their texts as they stand there, none where no column has any. ParamsError, with
+    the columns that look as if they were meant, for one that is named and not there."""
+    ids = _ids(table, section)
+    label = _label_column(table, section)
+    labels = _labels(table, label, section.separator) if label else [[] for _ in ids]
+    texts = lists(table, section.caption) if section.caption and section.caption in table.held else []
+    split = named(table, section, section.split, "split")
+    splits = [_split(table.where, word) for word in (words(table, split) if split else [""] * len(ids))]
+    maybe = [] if label or not section.label else plausible(table, section, "label")
+    for what, column in (("label", labels), ("split", splits)):
+        if len(column) != len(ids):
+            told = f"{counted(len(ids), 'id')} and {counted(len(column), what)}"
+            raise UserError(f"{table.where}: {told}; a row has one of each")
+    return Rows(ids, labels, texts, splits, maybe)
 
 
-def _id_column(table: Source, section: FeaturesSection) -> str:
-    named = [section.id] if isinstance(section.id, str) else section.id
-    return next((name for name in named if name in table.held), None) or _column(table, named[0], "id")
+def _ids(table: Source, section: FeaturesSection) -> list[str]:
+    """The ids; UserError where one stands in two rows, for instance of two texts of one picture."""
+    columns = [section.id] if isinstance(section.id, str) else section.id
+    name = next((own for own in columns if own in table.held), None) or named(table, section, columns[0], "id")
+    ids = safe_ids(words(table, name))
+    if twice := repeated(lambda: [ids]):
+        many = counted(len(twice), "id stands", "ids stand")
+        other = "".join(f": -S ingest.features.id={own}" for own in plausible(table, section, "id")[:1])
+        do = f"give each row an id of its own{other}, or put the texts of a pair in one row, as a list"
+        raise UserError(f"{table.where}: {many} more than once in '{name}', the first is '{twice[0]}'; {do}")
+    return ids
 
 
-def _column(table: Source, name: str | None, key: str) -> str:
-    """The name of a column that is there; "" for none asked for."""
-    if not name or name in table.held:
-        return name or ""
-    without = f", or do without: -S ingest.features.{key}=null" if key in ("label", "split") else ""
-    raise ParamsError(
-        f"{table.where}: nothing is called '{name}'; set ingest.features.{key} to one of: {table.told()}{without}"
-    )
+def _label_column(table: Source, section: FeaturesSection) -> str:
+    """The column of classes: the one that is named, or the first of several that is there; "" for none."""
+    if isinstance(section.label, list):
+        return next((name for name in section.label if name in table.held), "")
+    return named(table, section, section.label, "label")
 
 
-def _words(table: Source, name: str) -> list[str]:
-    """A column as words, whole numbers by their digits; nothing for no name."""
-    return [] if not name else [_word(cell, table.where, name) for cell in _cells(table, name)]
-
-
-def _cells(table: Source, name: str) -> list[Any]:
-    column = table.read(name)
-    if isinstance(column, list):
-        return column
-    array = None if isinstance(column, Ragged) else np.asarray(column)
-    if array is None or array.size != len(array):
-        raise UserError(f"{table.where}: '{name}' has several values a row; it must have one")
-    return list(array.ravel().tolist())
-
-
-def _word(cell: Any, where: str, name: str) -> str:
-    if cell is None:
-        return ""
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)  # MATLAB has no other numbers
-    if isinstance(cell, bytes):
-        cell = cell.decode("utf-8", "replace")
-    if isinstance(cell, str | int) and not isinstance(cell, bool):
-        return str(cell).strip()
-    raise UserError(f"{where}: '{name}' holds {type(cell).__name__}; it must hold text or whole numbers")
-
-
-def _labels(table: Source, section: FeaturesSection) -> list[list[str]]:
+def _labels(table: Source, name: str, separator: str | None) -> list[list[str]]:
     """The classes of each row, each once: a list of words as it is, text cut at the separator."""
-    name = _column(table, section.label, "label")
-    words = [cell if isinstance(cell, list) else [cell] for cell in _cells(table, name)]
-    cut = [[part for cell in row for part in _cut(_word(cell, table.where, name), section.separator)] for row in words]
+    cut = [[part for word in row for part in _cut(word, separator)] for row in lists(table, name)]
     return [list(dict.fromkeys(label for label in row if label)) for row in cut]
 
 
@@ -124,24 +103,25 @@ def safe_ids(ids: list[str]) -> list[str]:
 def read_lists(folder: Path, where: str, section: MatSection, counts: Sequence[int]) -> Rows:
     """The rows of published lists: a line `text id, image id, class number` a row, the split by the list's name.
 
-    `counts` are the rows of each part of the features. UserError where a list has another number of lines."""
-    categories = _lines(folder / section.categories, where)
+    No texts. `counts` are the rows of each part of the features. UserError where a list has another number of lines."""
+    there = f"put it beside {where}, or, where ids and classes are in that file, -S 'ingest.features.mat.lists=[]'"
+    categories = _lines(folder / section.categories, there)
     ids: list[str] = []
     labels: list[list[str]] = []
     splits: list[str | None] = []
     if len(section.lists) != len(counts):
-        raise ParamsError(
-            f"{where}: {len(section.lists)} lists in ingest.features.mat.lists for {len(counts)} parts; name one a part"
-        )
+        told = f"{counted(len(section.lists), 'list')} in ingest.features.mat.lists"
+        raise ParamsError(f"{where}: {told} for {counted(len(counts), 'part')}; name one a part")
     for name, count in zip(section.lists, counts, strict=True):
-        lines = _lines(folder / name, where)
+        lines = _lines(folder / name, there)
         if len(lines) != count:
-            raise UserError(f"{where}: {count} rows of features and {len(lines)} lines in {name}; they belong together")
+            told = f"{counted(count, 'row')} of features and {counted(len(lines), 'line')} in {name}"
+            raise UserError(f"{where}: {told}; they belong together")
         found = [_listed(line, categories, f"{where}: {name} line {i}") for i, line in enumerate(lines, 1)]
         ids += [first for first, _ in found]
         labels += [[label] for _, label in found]
         splits += [split_of(name, where)] * count
-    return Rows(ids, labels, [""] * len(ids), splits)
+    return Rows(ids, labels, [], splits)
 
 
 def _listed(line: str, categories: list[str], where: str) -> tuple[str, str]:
@@ -152,11 +132,12 @@ def _listed(line: str, categories: list[str], where: str) -> tuple[str, str]:
     return fields[0], known[fields[-1]]
 
 
-def _lines(path: Path, where: str) -> list[str]:
-    try:
+def _lines(path: Path, remedy: str) -> list[str]:
+    """The lines of a list that are not blank; MissingError with the remedy where there is no such file."""
+    if not path.exists():
+        raise MissingError(f"{path.name}: missing; {remedy}")
+    with plainly(path.name, "list"):
         text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise UserError(f"{where}: {path.name} beside it cannot be read ({error.strerror}); put it there") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -175,21 +156,19 @@ def with_split_lists(rows: Rows, lists: Sequence[Path], where: str) -> Rows:
     place = {name: row for row, name in enumerate(rows.ids)}
     splits: list[str | None] = [None] * len(rows.ids)
     for path in lists:
-        split, own = split_of(path.name, where), [_first(line, place) for line in _lines(path, where)]
+        split, own = split_of(path.name, where), [_first(line, place) for line in _lines(path, LISTS)]
         if lost := [name for name in own if name not in place]:
             hint = nearest(lost[0], list(place)[:1000]) if len(place) else ""
             more = hint if hint.startswith("; did") else "; mend the list"
-            raise UserError(
-                f"{path.name}: {len(lost)} of {len(own)} ids are not in {where}, the first is '{lost[0]}'{more}"
-            )
+            ids = f"{len(lost)} of {counted(len(own), 'id')}"
+            raise UserError(f"{path.name}: {ids} not in {where}, the first is '{lost[0]}'{more}")
         twice = [name for name, count in Counter(own).items() if count > 1 or splits[place[name]]]
         if twice:
-            raise UserError(
-                f"{path.name}: {len(twice)} ids stand twice in the lists, the first is '{twice[0]}'; mend it"
-            )
+            ids = counted(len(twice), "id stands", "ids stand")
+            raise UserError(f"{path.name}: {ids} twice in the lists, the first is '{twice[0]}'; mend the list")
         for name in own:
             splits[place[name]] = split
-    return Rows(rows.ids, rows.labels, rows.texts, splits)
+    return replace(rows, splits=splits)
 
 
 def _first(line: str, known: dict[str, int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -92,15 +92,21 @@ class Vectors:
 
     def digest(self, storage: str | None) -> str:
         """xxh3-128 of all numbers, tokens in the type they are stored in (None: without them), 32 hex digits: the same
-        whatever file they came in."""
+        whatever file they came in. UserError where that type does not hold a token."""
         hashers = {name: xxhash.xxh3_128() for name in Block._fields}
         for block in self.read(storage is not None):
             for name, values in block._asdict().items():
                 if values is not None:
-                    kept = _stored(values, storage) if name == "tokens" else values
+                    kept = self._kept(values, storage) if name == "tokens" else values
                     hashers[name].update(np.ascontiguousarray(kept).data)
         widths = [self.width, self.raw_width, self.token_width if storage else None]
         return digest_of([widths, {name: hasher.hexdigest() for name, hasher in hashers.items()}])
+
+    def _kept(self, tokens: Array, storage: str | None) -> Array:
+        kept = stored(tokens, storage)
+        if not np.isfinite(kept).all():
+            raise UserError(f"{self.where}: {self.what} tokens are no finite numbers in {storage}; {_room(storage)}")
+        return kept
 
     def row_digests(self) -> list[str]:
         """xxh3-128 of each row's pooled and raw vectors, 32 hex digits."""
@@ -111,7 +117,8 @@ class Vectors:
         return found
 
 
-def _stored(tokens: Array, storage: str | None) -> Array:
+def stored(tokens: Array, storage: str | None) -> Array:
+    """Tokens in the type they are stored in; what it cannot hold is infinite."""
     with np.errstate(over="ignore"):
         return tokens.astype(storage)
 
@@ -121,35 +128,61 @@ def _floats(values: Any) -> NDArray[np.float32]:
         return np.asarray(values).astype(np.float32)
 
 
-def require_usable(vectors: Vectors, ids: list[str], allow_zero: bool) -> None:
-    """UserError, with how many and the first id, for vectors or tokens that are no finite numbers in float32, and for
-    zero vectors unless these are allowed."""
-    bad, zero = [], []
-    for number, block in enumerate(vectors.read(tokens=True)):
-        start = number * _step(vectors)
-        finite = np.isfinite(block.pooled).all(axis=1) & _finite_rows(block)
-        bad += (np.flatnonzero(~finite) + start).tolist()
-        zero += (np.flatnonzero(~block.pooled.any(axis=1)) + start).tolist()
-    told = f"{vectors.where}: {{}} of {len(vectors)} {vectors.what} vectors {{}}, the first is of '{{}}'; {{}}"
-    if bad:
-        what, do = "or tokens are no finite numbers", "mend them or take their rows out"
-        raise UserError(told.format(len(bad), what, ids[bad[0]], do))
-    if zero and not allow_zero:
-        do = "take their rows out, or let them through, unlike everything: -S ingest.features.allow_zero=true"
-        raise UserError(told.format(len(zero), "are zero", ids[zero[0]], do))
+_FAULTS = {  # in the order in which they are told of: what is wrong, with what, and what to do about it
+    "lost": ("no finite numbers in {} vector", "mend the source, or take such rows out"),
+    "tokens": ("no finite numbers in the tokens of {}", "mend the source, or leave tokens out: --tokens none"),
+    "large": ("numbers too large for {storage} in the tokens of {}", "{room}"),
+    "zero": (
+        "nothing but zeros in {} vector",
+        "take such rows out, or let them through, unlike everything: -S ingest.features.allow_zero=true",
+    ),
+}
 
 
-def _step(vectors: Vectors) -> int:
-    return next((rows.stop for rows in blocks(len(vectors))), 0)
+def require_usable(vectors: Vectors, ids: Sequence[str], allow_zero: bool, storage: str | None) -> None:
+    """UserError, with how many and the first id, for vectors that are no finite numbers in float32, for tokens that are
+    none in the type they are to be stored in (None: they are left out), and for zero vectors unless these are allowed.
+    """
+    rows: dict[str, list[int]] = {fault: [] for fault in _FAULTS}
+    start = 0
+    for block in vectors.read(tokens=storage is not None):
+        for fault, found in _faults(block, storage).items():
+            rows[fault] += (np.flatnonzero(found) + start).tolist()
+        start += len(block.pooled)
+    for fault, (what, do) in _FAULTS.items():
+        if rows[fault] and not (fault == "zero" and allow_zero):
+            many = f"{len(rows[fault])} of {len(vectors)} {vectors.what}"
+            told = what.format(many, storage=storage) + "s" * (len(vectors) != 1)
+            first = f"the first is that of '{ids[rows[fault][0]]}'"
+            raise UserError(f"{vectors.where}: {told}, {first}; {do.format(room=_room(storage))}")
 
 
-def _finite_rows(block: Block) -> NDArray[np.bool_]:
-    """(b,) whether raw vectors and tokens of each row are finite."""
-    finite = np.ones(len(block.pooled), np.bool_)
-    if block.raw is not None:
-        finite &= np.isfinite(block.raw).all(axis=1)
-    if block.tokens is not None:
-        owner = np.repeat(np.arange(len(finite)), block.n_tokens)
-        wrong = ~np.isfinite(block.tokens).reshape(len(owner), -1).all(axis=1)
-        finite[owner[wrong]] = False
-    return finite
+def _room(storage: str | None) -> str:
+    """What to do about tokens that the type they are to be stored in does not hold."""
+    full = "" if storage == "float32" else "keep tokens in full: --storage float32, or "
+    return f"{full}leave {'them' if full else 'tokens'} out: --tokens none"
+
+
+def _faults(block: Block, storage: str | None) -> dict[str, NDArray[np.bool_]]:
+    """(b,) of each fault: which rows have it."""
+    raw = np.zeros((len(block.pooled), 0), np.float32) if block.raw is None else block.raw
+    found = {"lost": ~_finite(np.hstack([block.pooled, raw])), "zero": _all_zero(block.pooled)}
+    if block.tokens is None or np.isfinite(stored(block.tokens, storage)).all():
+        return found
+    owner = np.repeat(np.arange(len(raw)), block.n_tokens)
+    given, kept = (_finite(rows.reshape(len(owner), -1)) for rows in (block.tokens, stored(block.tokens, storage)))
+    return found | {"tokens": _owned(owner, ~given, len(raw)), "large": _owned(owner, given & ~kept, len(raw))}
+
+
+def _finite(rows: Array) -> NDArray[np.bool_]:
+    """(n,) whether all numbers of a row are finite."""
+    return np.asarray(np.isfinite(rows).all(axis=1))
+
+
+def _all_zero(rows: Array) -> NDArray[np.bool_]:
+    return np.asarray(~rows.any(axis=1))
+
+
+def _owned(owner: NDArray[np.int64], marked: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    """(count,) whether any of the tokens of a row is marked."""
+    return np.asarray(np.bincount(owner[marked], minlength=count) > 0)

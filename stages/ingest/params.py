@@ -41,10 +41,13 @@ class IngestSection(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class IngestParams:
-    """What `ingest` runs on: `root` and `home` absolute; the manifest is written to `manifest`, stamped `made_from`."""
+    """What `ingest` runs on: `root` and `home` absolute; the manifest is written to `manifest`, stamped `made_from`.
+
+    storage: the type that imported tokens are to be stored in; None where they are left out, or none are imported."""
 
     dataset: str
     section: IngestSection
     home: Path
     manifest: Path
     made_from: str
+    storage: str | None = None

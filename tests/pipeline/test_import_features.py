@@ -18,17 +18,20 @@ from safetensors.torch import save_file
 from cache.features import FeatureCache
 from cache.manifest import read_manifest
 from cache.store import folder_of, read_ledger
-from proof.checkout import ROOT, make_folder, pipeline, set_params
+from proof.checkout import ROOT, make_folder, set_params
 from stages.extract.encoders.lite0_minilm import HEADS
-from tests.stages.imported.written import Given, given, write_clip_retrieval, write_npz
+from tests.pipeline.prompt import typed
+from tests.stages.imported.written import Given, arrays, given, write_clip_retrieval, write_mat, write_npz
+from tests.stages.ingest.given import unreadable
 
 SCORED = ("train", "--shots", "0,1", "--seeds", "2", "-S", "train.gap.steps=4", "-S", "train.gcrdp.steps=4")
 
 
 def scores_of(folder: Path) -> list[dict[str, Any]]:
-    """All figures, without the columns that say where the vectors came from."""
+    """All of scores.parquet, without the columns that say where the vectors came from; figures bit by bit."""
     rows = pq.read_table(folder / "runs/results/scores.parquet").to_pylist()
-    return [{k: v for k, v in row.items() if k not in ("dataset", "encoder", "features")} for row in rows]
+    told = [{k: v for k, v in row.items() if k not in ("dataset", "encoder", "features")} for row in rows]
+    return [{k: v.hex() if isinstance(v, float) else v for k, v in row.items()} for row in told]
 
 
 def bare(folder: Path) -> Path:
@@ -49,14 +52,14 @@ def next_flags(stderr: str) -> list[str]:
 @pytest.mark.shared
 def test_cca_on_the_features_of_2010_reads_as_published(shared: Path, tmp_path: Path) -> None:
     folder = bare(tmp_path / "home")
-    done = pipeline(folder, "import-features", str(shared / "data/wikipedia-2010/raw_features.mat"), "--name", "w")
+    done = typed(folder, "import-features", str(shared / "data/wikipedia-2010/raw_features.mat"), "--name", "w")
     assert done.returncode == 0, done.stderr
     manifest = read_manifest(folder / "runs/manifests/features.parquet")
     assert [manifest.splits.count(name) for name in ("train", "test")] == [2173, 693]
     assert (len(manifest), len(manifest.classes)) == (2866, 10)
     values = ("split.protocol=classic", "train.cca.dims=7", "train.cca.ridge=1.0e-4", "train.cca.power=0")
     told = [part for value in values for part in ("-S", value)]
-    scored = pipeline(folder, "train", "--method", "cca", *next_flags(done.stderr), *told, "--json")
+    scored = typed(folder, "train", "--method", "cca", *next_flags(done.stderr), *told, "--json")
     assert scored.returncode == 0, scored.stderr
     figures = {row["method"]: row for row in json.loads(scored.stdout)}
     assert figures["cca"]["I2T"] == pytest.approx(24.9, abs=0.5)
@@ -90,17 +93,17 @@ def test_the_folder_of_clip_retrieval_scores_as_the_same_vectors_extracted_here(
         flags += ["--heads", "heads.safetensors"]
     else:
         methods += ["-S", "train.variants=[{method: scm, variant: nameless, values: {names: false}}]"]
-    assert pipeline(own, "extract", *flags).returncode == 0
-    first = pipeline(own, *SCORED, *methods, *flags)
+    assert typed(own, "extract", *flags).returncode == 0
+    first = typed(own, *SCORED, *methods, *flags)
     assert first.returncode == 0, first.stderr
     g = own_vectors(own)
     path = write_clip_retrieval(tmp_path, g, 3, {"key": g.ids, "kind": g.labels})
     other = make_folder(tmp_path / "other")
     shutil.rmtree(other / "data")
     space = "--aligned" if aligned else "--not-aligned"
-    done = pipeline(other, "import-features", str(path), space, "-S", "ingest.features.label=kind")
+    done = typed(other, "import-features", str(path), space, "-S", "ingest.features.label=kind")
     assert done.returncode == 0, done.stderr
-    second = pipeline(other, *SCORED, *methods, *next_flags(done.stderr))
+    second = typed(other, *SCORED, *methods, *next_flags(done.stderr))
     assert second.returncode == 0, second.stderr
     assert scores_of(own) == scores_of(other)
     assert len(scores_of(own)) > 1000
@@ -109,7 +112,7 @@ def test_the_folder_of_clip_retrieval_scores_as_the_same_vectors_extracted_here(
 def test_every_other_command_works_on_imported_features(tmp_path: Path) -> None:
     folder = bare(tmp_path / "home")
     path = write_npz(folder, given())
-    done = pipeline(folder, "import-features", path.name, "--name", "mine", "--json")
+    done = typed(folder, "import-features", path.name, "--name", "mine", "--json")
     assert {row["rows"]: row["count"] for row in json.loads(done.stdout)} == {"image": 12, "text": 12, "name": 0}
     flags = next_flags(done.stderr)
     assert flags == [
@@ -118,15 +121,15 @@ def test_every_other_command_works_on_imported_features(tmp_path: Path) -> None:
         *("-S", "train.scm.names=false"),
     ]
     for command in (["verify"], ["info"], ["doctor", *flags], ["extract", *flags], ["outdated", *flags]):
-        assert pipeline(folder, *command).returncode == 0
+        assert typed(folder, *command).returncode == 0
     key = json.loads(done.stdout)[0]["key"]
-    assert "12 images of mine" in pipeline(folder, "info", key).stdout
-    drawn = pipeline(folder, "info", key, "--thumbnails", "x.png")
+    assert "12 images of mine" in typed(folder, "info", key).stdout
+    drawn = typed(folder, "info", key, "--thumbnails", "x.png")
     assert (drawn.returncode, drawn.stderr) == (
         2,
         f"data/store/features/{key}: imported features, no pictures came with them; name the key of others\n",
     )
-    scored = pipeline(folder, "train", *flags, "--method", "cca,cmm", "--shots", "0", "--seeds", "1", "--json")
+    scored = typed(folder, "train", *flags, "--method", "cca,cmm", "--shots", "0", "--seeds", "1", "--json")
     assert scored.stderr.splitlines()[-1].startswith("cmm at 0 shots, seed 0: no class name has a vector to judge ")
     figures = {row["method"]: row["mAP"] for row in json.loads(scored.stdout)}
     assert {name: value is None for name, value in figures.items()} == {
@@ -134,10 +137,10 @@ def test_every_other_command_works_on_imported_features(tmp_path: Path) -> None:
         "cca": False,
         "cmm (names)": True,
     }
-    told = pipeline(folder, "datasets", "features").stdout.splitlines()
+    told = typed(folder, "datasets", "features").stdout.splitlines()
     assert told[-1].split() == ["run", "python", "-m", "pipeline", "import-features", "PATH"]
     write_npz(folder, given(1))
-    again = pipeline(folder, "train", *flags, "--method", "cca", "--shots", "0", "--seeds", "1")
+    again = typed(folder, "train", *flags, "--method", "cca", "--shots", "0", "--seeds", "1")
     assert again.stderr.startswith("mine: image vectors 5 wide")  # the source changed: ingested anew
     assert "features: no features of imported@given made with these parameters stand" in again.stderr
 
@@ -151,47 +154,126 @@ def test_the_next_line_trains_where_class_names_have_no_vector(tmp_path: Path) -
     listed = {"ids": [f"item{i:02}" for i in range(24)], "labels": labels, "splits": ["train", "train", "", "test"] * 6}
     told = {name: getattr(one, name) + getattr(two, name) for name in ("text_tokens", "captions")}
     path = write_npz(folder, replace(one, **both, **listed, **told))
-    done = pipeline(folder, "import-features", path.name, "--tokens", "none")
+    done = typed(folder, "import-features", path.name, "--tokens", "none")
     flags = next_flags(done.stderr)
-    scored = pipeline(folder, *SCORED, *flags, "--json")
+    scored = typed(folder, *SCORED, *flags, "--json")
     assert scored.returncode == 0, scored.stderr
     assert {row["method"] for row in json.loads(scored.stdout)} == {"chance", "cca", "gap", "gcrdp", "scm"}
-    fewer = pipeline(folder, "import-features", path.name, "--tokens", "none", "--method", "cmm,gap,flexclip")
+    fewer = typed(folder, "import-features", path.name, "--tokens", "none", "--method", "cmm,gap,flexclip")
     assert next_flags(fewer.stderr) == [*flags[:-2], "--method", "gap"]
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with sources that are each refused."""
+    folder = bare(tmp_path_factory.mktemp("refusing") / "home")
+    write_npz(folder, given())
+    write_mat(folder, given())
+    own = arrays(given())
+    for name, changes in {
+        "nan": {"image": np.full((12, 2), np.nan)},
+        "zero": {"text": np.zeros((12, 2))},
+        "rows": {"text": own["text"][:-1]},
+        "large": {"image_tokens": own["image_tokens"] * 1e6},
+        "twice": {"id": np.array(["item01", *given().ids[1:]])},
+        "upwards": {"id": np.array(["../item", *given().ids[1:]])},
+        "half": {"label": np.array(["", *given().labels[1:]])},
+        "pairs": {"text": np.repeat(own["text"], 2, 0)},
+    }.items():
+        np.savez(folder / f"{name}.npz", **{**own, **changes})
+    (folder / "cut.npz").write_bytes((folder / "given.npz").read_bytes()[:-99])
+    (folder / "train.txt").write_text("nobody\n")
+    return folder
+
+
+IMPORT = "import-features"
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["import-features", "none.mat"], 1, "none.mat is missing; set ingest.features.path to what holds them"),
-        (["import-features", "bad.npz"], 1, "bad.npz: 12 of 12 image vectors or tokens are no finite numbers, the fi"),
-        (["import-features", "given.npz", "--aligned"], 2, "given.npz: ingest.features.aligned is true, but image"),
+        ([IMPORT, "none.mat"], 1, "none.mat is missing; set ingest.features.path to what holds them"),
+        ([IMPORT, "nan.npz"], 1, "nan.npz: no finite numbers in 12 of 12 image vectors, the first is that of 'item00'"),
         (
-            ["import-features", "given.npz", "--split-list", "train.txt"],
+            [IMPORT, "zero.npz"],
             1,
-            "train.txt: 1 of 1 ids are not in given.npz",
+            "zero.npz: nothing but zeros in 12 of 12 text vectors, the first is that of 'item00'",
         ),
-        (["import-features", "given.npz", "--name", "a/b"], 2, "import-features: ingest.features.name is 'a/b'; input"),
+        ([IMPORT, "rows.npz"], 1, "rows.npz: rows differ (image 12, image_tokens 12, text 11, text_tokens 12, ids 12)"),
+        (
+            [IMPORT, "large.npz"],
+            1,
+            "large.npz: numbers too large for float16 in the tokens of 12 of 12 images, the firs",
+        ),
+        (
+            [IMPORT, "twice.npz"],
+            1,
+            "twice.npz: 1 id stands more than once in 'id', the first is 'item01'; give each row",
+        ),
+        ([IMPORT, "half.npz"], 1, "half.npz: 1 of 12 items ha"),
+        (
+            [IMPORT, "pairs.npz"],
+            1,
+            "pairs.npz: rows differ (image 12, image_tokens 12, text 24, text_tokens 12, ids 12)",
+        ),
+        ([IMPORT, "cut.npz"], 1, "cut.npz: not a whole .npz file (File is not a zip file); copy it again, or write it"),
+        (
+            [IMPORT, "given.mat"],
+            2,
+            "given.mat: nothing is called 'I_tr'; it has vectors in image, text: say which are t",
+        ),
+        ([IMPORT, "given.npz", "--aligned"], 2, "given.npz: ingest.features.aligned is true, but image"),
+        ([IMPORT, "given.npz", "--split-list", "train.txt"], 1, "train.txt: 1 of 1 id not in given.npz"),
+        ([IMPORT, "given.npz", "--name", "a/b"], 2, "import-features: ingest.features.name is 'a/b'; input"),
         (["extract", "--dataset", "features"], 2, "dataset 'features' and encoder 'lite0-minilm' do not go together: "),
         (["extract", "--encoder", "imported"], 2, "dataset 'openmoji' and encoder 'imported' do not go together: feat"),
         (["extract", "--dataset", "features", "--encoder", "imported"], 2, "features: ingest.features.path is null;"),
     ],
 )
 def test_what_cannot_be_imported_is_one_line_and_nothing_is_made(
-    arguments: list[str], code: int, message: str, tmp_path: Path
+    arguments: list[str], code: int, message: str, refusing: Path
 ) -> None:
-    folder = bare(tmp_path / "home")
-    np.savez(
-        write_npz(folder, given()).with_name("bad.npz"),
-        image=np.full((12, 2), np.nan),
-        text=np.ones((12, 2)),
-        id=np.arange(12),
-        label=np.arange(12),
-    )
-    (folder / "train.txt").write_text("nobody\n")
-    done = pipeline(folder, *arguments)
+    done = typed(refusing, *arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
-    assert not (folder / "runs").exists()
-    assert not (folder / "data").exists()
+    assert not (refusing / "runs").exists()
+    assert not (refusing / "data").exists()
+
+
+def test_what_may_not_be_read_is_one_line(refusing: Path) -> None:
+    for path, shut in (("given.npz", "given.npz"), ("shut/given.npz", "shut")):
+        (refusing / path).parent.mkdir(exist_ok=True)
+        with unreadable(refusing / shut):
+            done = typed(refusing, IMPORT, path)
+        named = refusing / path
+        assert (done.returncode, done.stderr) == (
+            1,
+            f"features: {named} may not be read by this user; give the right to, as in chmod -R u+rX {named}\n",
+        )
+
+
+def test_features_without_labels_come_in_and_one_line_says_so(tmp_path: Path) -> None:
+    folder = bare(tmp_path / "home")
+    g = replace(given(), text=given().image + 1)
+    write_clip_retrieval(folder, g, 2, {"key": [f"{i:09}" for i in range(12)], "url": ["x"] * 12, "kind": g.labels})
+    done = typed(folder, IMPORT, "given", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {row["rows"]: row["count"] for row in found} == {"image": 12, "text": 12, "name": 0}
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if "label" in line] == [
+        "features: no labels (nothing is called 'label'), so that stage one is all that runs; classes may stand in"
+        " kind: -S ingest.features.label=kind"
+    ]
+    assert lines[-1] == f"next: python -m pipeline info {found[0]['key']}"
+    assert read_manifest(folder / "runs/manifests/features.parquet").ids == [f"{i:09}" for i in range(12)]
+    named = typed(folder, IMPORT, "given", "-S", "ingest.features.label=class")
+    assert (named.returncode, named.stderr) == (
+        2,
+        "given: nothing is called 'class'; by what stands there it may be kind: -S ingest.features.label=kind, or do "
+        "without: -S ingest.features.label=null\n",
+    )
+    asked = typed(folder, IMPORT, "given", "-S", "ingest.features.label=null")
+    assert "features: no labels (ingest.features.label is null), so that stage one is all that runs" in asked.stderr
+    assert typed(folder, IMPORT, "given", "-S", "ingest.features.label=kind").returncode == 0

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cache import shards
-from cache.errors import UsageError, UserError
+from cache.errors import ParamsError, UsageError, UserError
 from cache.features import FeatureCache
 from cache.hdf5 import Array
 from cache.manifest import read_manifest
@@ -30,16 +30,15 @@ from tests.stages.imported.written import WRITERS, Given, arrays, given, section
 VALUES = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
-def ingested(home: Path, path: Path, features: dict[str, Any], **extract: Any) -> ExtractParams:
-    """The parameters to copy features, once their manifest is made."""
+def ingested(
+    home: Path, path: Path, features: dict[str, Any], kept: str | None = None, captions: str = "first", **extract: Any
+) -> ExtractParams:
+    """The parameters to copy features, once their manifest is made. kept: the type of tokens that ingest is told of."""
     own = section(path, **features)
-    values = {**VALUES["ingest"], "features": own}
+    values = IngestSection.model_validate({**VALUES["ingest"], "features": own, "captions": captions})
     made = home / "manifest.parquet"
-    ingest(
-        IngestParams(
-            dataset="features", section=IngestSection.model_validate(values), home=home, manifest=made, made_from="0"
-        )
-    )
+    params = IngestParams(dataset="features", section=values, home=home, manifest=made, made_from="0", storage=kept)
+    ingest(params)
     return ExtractParams(
         encoder="imported",
         label="imported@given",
@@ -219,10 +218,13 @@ def test_a_source_that_changed_since_ingest_is_refused(what: str, tmp_path: Path
 def test_tokens_too_large_for_their_storage_are_refused(tmp_path: Path) -> None:
     g = given()
     params = ingested(tmp_path, write_npz(tmp_path, replace(g, image_tokens=g.image_tokens * 1e6)), {})
-    with pytest.raises(
-        UserError, match=r"^given.npz: has tokens too large for float16; set extract.storage to float32"
-    ):
+    with pytest.raises(UserError) as error:
         run(params)
+    assert str(error.value) == (
+        "given.npz: image tokens are no finite numbers in float16; keep tokens in full: --storage float32, or leave "
+        "them out: --tokens none"
+    )
+    assert not params.store.exists()
     run(replace(params, section=params.section.model_copy(update={"storage": "float32"})))
 
 
@@ -245,11 +247,71 @@ def test_the_manifest_has_no_pictures_and_says_so(tmp_path: Path, listener: List
     ]
 
 
-def test_nothing_is_half_made_of_bad_features(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "kept", "said"),
+    [
+        (
+            {"id": np.array(["twice", "twice", *given().ids[2:]])},
+            None,
+            "x.npz: 1 id stands more than once in 'id', the f",
+        ),
+        ({"id": np.array(["", *given().ids[1:]])}, None, "x.npz: 1 of 12 items ha"),
+        ({"label": np.array(["", *given().labels[1:]])}, None, "x.npz: 1 of 12 items ha"),
+        (
+            {"image": given().image * np.nan},
+            None,
+            "x.npz: no finite numbers in 12 of 12 image vectors, the first is that",
+        ),
+        (
+            {"text": given().text * 0},
+            None,
+            "x.npz: nothing but zeros in 12 of 12 text vectors, the first is that of 'ite",
+        ),
+        (
+            {"text_tokens": arrays(given())["text_tokens"] * 1e6},
+            "float16",
+            "x.npz: numbers too large for float16 in the",
+        ),
+    ],
+)
+def test_nothing_is_made_or_said_before_all_is_known_to_fit(
+    changes: dict[str, Any], kept: str | None, said: str, tmp_path: Path, listener: Listener
+) -> None:
+    np.savez(tmp_path / "x.npz", **{**arrays(given()), **changes})
+    with pytest.raises(UserError) as error:
+        ingested(tmp_path, tmp_path / "x.npz", {}, kept)
+    assert str(error.value).startswith(said)
+    assert listener.said == listener.warned == []
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+
+
+def test_each_text_of_a_pair_has_its_row_across_the_parts(tmp_path: Path, listener: Listener) -> None:
     g = given()
-    for bad in (replace(g, ids=["twice", "twice", *g.ids[2:]]), replace(g, image=g.image * np.nan)):
-        with pytest.raises(UserError):
-            ingested(tmp_path, write_npz(tmp_path, bad), {})
-        assert not (tmp_path / "manifest.parquet").exists()
-    with pytest.raises(UserError, match="1 id stands more than once, the first is 'twice'; give each row"):
-        ingested(tmp_path, write_npz(tmp_path, replace(g, ids=["twice", "twice", *g.ids[2:]])), {})
+    counts = [1 + i % 3 for i in range(12)]
+    bounds = np.cumsum([0, *counts])
+    rows = np.arange(24, dtype=np.float32)[:, None]
+    own = {
+        "image": g.image,
+        "text": rows + 1,
+        "text_offsets": bounds,
+        "id": np.array(g.ids),
+        "label": np.array(g.labels),
+    }
+    tokens = {"text_tokens": np.repeat(rows, 2, 0) * 10, "text_tokens_offsets": np.arange(25) * 2}
+    np.savez(tmp_path / "x.npz", **own, **tokens, caption=np.array([f"text {i}" for i in range(24)]))
+    params = extracted(tmp_path, tmp_path / "x.npz", {"split": None})
+    text = caches_of(params)["text"]
+    assert text.index["part"].to_pylist() == [i // 5 for i in range(24)]
+    expected = [(item, caption) for item, count in zip(g.ids, counts, strict=True) for caption in range(count)]
+    assert list(zip(text.ids, text.index["caption"].to_pylist(), strict=True)) == expected
+    np.testing.assert_array_equal(text.pooled(), rows + 1)
+    np.testing.assert_array_equal(ragged(text)[0], np.repeat(rows, 2, 0) * 10)
+    manifest = read_manifest(params.manifest)
+    assert manifest.texts[2] == ["text 3", "text 4", "text 5"]
+    assert listener.said[0] == "features: image vectors 5 wide, text vectors 1, two spaces; 24 texts of 12 pairs"
+    with pytest.raises(ParamsError, match=r"ingest.captions is join, but its texts have a vector each; set it to"):
+        ingested(tmp_path, tmp_path / "x.npz", {"split": None}, captions="join")
+    regrouped = {**own, "text_offsets": np.array([0, 2, *bounds[2:]])}
+    np.savez(tmp_path / "x.npz", **regrouped, **tokens, caption=np.array([f"text {i}" for i in range(24)]))
+    with pytest.raises(UserError, match="changed since 'ingest' saw it"):
+        run(params)

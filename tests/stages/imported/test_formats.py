@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import io
 
 from cache.errors import MissingError, ParamsError, UsageError, UserError
+from cache.hdf5 import Array
 from stages.imported.bundle import Bundle, check_bundle, open_bundle
-from tests.stages.imported.written import SHIPPED, WRITERS, arrays, given, section, write_clip_retrieval, write_npz
+from tests.stages.imported.written import (
+    SHIPPED,
+    WRITERS,
+    Given,
+    arrays,
+    given,
+    section,
+    write_clip_retrieval,
+    write_npz,
+)
+from tests.stages.ingest.given import unreadable
 
 
 def opened(path: Path, **changes: Any) -> Bundle:
     bundle = open_bundle(section(path, **changes), path.parent)
-    check_bundle(bundle, allow_zero=False)
+    check_bundle(bundle, allow_zero=False, storage="float32")
     return bundle
 
 
 def message_of(path: Path | None, home: Path, kind: type[UserError] = UserError, **changes: Any) -> str:
     with pytest.raises(kind) as error:
-        check_bundle(open_bundle(section(path, **changes), home), allow_zero=False)
+        check_bundle(open_bundle(section(path, **changes), home), allow_zero=False, storage="float32")
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -35,7 +50,7 @@ def test_every_format_gives_the_same(form: str, tmp_path: Path) -> None:
     rows = bundle.rows
     assert rows.ids == g.ids
     assert rows.labels == [[label] for label in g.labels]
-    assert (rows.texts, rows.splits) == (g.captions, g.splits)
+    assert (rows.texts, rows.splits) == ([[text] for text in g.captions], g.splits)
     image, text = bundle.vectors["image"], bundle.vectors["text"]
     for lo, hi in ((0, 1), (3, 9), (0, 12)):
         seen, read = image.block(slice(lo, hi), True), text.block(slice(lo, hi), True)
@@ -78,7 +93,7 @@ def test_the_folder_of_clip_retrieval_is_taken_as_it_is(tmp_path: Path) -> None:
     path = write_clip_retrieval(tmp_path, g, parts=3)
     bundle = opened(path, label=None, split=None)
     assert bundle.rows.ids == g.ids  # /pictures/item00 ... from their common folder on
-    assert bundle.rows.texts == g.captions
+    assert bundle.rows.texts == [[text] for text in g.captions]
     np.testing.assert_array_equal(bundle.vectors["image"].block(slice(0, 12), False).pooled, g.image)
     np.testing.assert_array_equal(bundle.vectors["text"].block(slice(2, 7), False).pooled, g.text[2:7])
     assert bundle.lacks()[:2] == ["image and text tokens (K is 1)", "class names (methods that need them refuse)"]
@@ -102,7 +117,7 @@ def test_a_table_beside_says_who_the_rows_are(tmp_path: Path) -> None:
     lines = ["id,label,caption,split", *(f'007{i},"x;y","a, b",dev' for i in range(12))]
     (tmp_path / "rows.csv").write_text("\n".join(lines))
     rows = opened(tmp_path / "bare.npz", table=str(tmp_path / "rows.csv"), separator=";").rows
-    assert (rows.ids[0], rows.labels[0], rows.texts[0], rows.splits[0]) == ("0070", ["x", "y"], "a, b", "val")
+    assert (rows.ids[0], rows.labels[0], rows.texts[0], rows.splits[0]) == ("0070", ["x", "y"], ["a, b"], "val")
     (tmp_path / "rows.csv").write_text("\n".join(lines[:-1]))
     assert message_of(tmp_path / "bare.npz", tmp_path, table="rows.csv") == (
         "bare.npz: rows differ (image 12, text 12, ids 11); each pair needs a row in all of them, in one order"
@@ -124,7 +139,7 @@ def test_class_names_are_taken_by_the_class_each_row_is_of(tmp_path: Path) -> No
     assert bundle.classes == ["a", "b", "c"]
     np.testing.assert_array_equal(bundle.vectors["name"].block(slice(0, 3), False).pooled, names[[3, 2, 0]])
     for changes, said in (
-        ({"names_classes": np.array(list("cxbz"))}, "1 of 3 classes have no row in 'names', the first is 'a'"),
+        ({"names_classes": np.array(list("cxbz"))}, "no row in 'names' for 1 of 3 classes, the first is 'a'"),
         ({"names": names[:, :3]}, "'names' is 4 x 3; it must have a row for each of the 4 classes"),
         ({"names_classes": np.array(list("abc"))}, "'names' is 4 x 4; it must have a row for each of the 3 classes"),
     ):
@@ -155,13 +170,17 @@ def test_what_is_no_finite_number_is_counted_and_named(what: str, value: float, 
     own[what] = own[what].astype(np.float64)
     own[what][7] = value
     np.savez(tmp_path / "x.npz", **own)
-    if value == 1e39 and what.endswith("tokens"):
-        return  # float64 tokens may be that large; storing them is refused
-    kind, item = what.split("_")[0], "item02" if what == "text_tokens" else "item07"
-    assert message_of(tmp_path / "x.npz", tmp_path) == (
-        f"x.npz: 1 of 12 {kind} vectors or tokens are no finite numbers, the first is of '{item}'; "
-        "mend them or take their rows out"
-    )
+    kind, *tokens = what.split("_")
+    told, do = f"no finite numbers in 1 of 12 {kind} vectors", "mend the source, or take such rows out"
+    if tokens:
+        told, do = f"no finite numbers in the tokens of 1 of 12 {kind}s", "mend the source, or leave tokens out"
+    if tokens and value == 1e39:  # a number, but float32 has none as large
+        told, do = f"numbers too large for float32 in the tokens of 1 of 12 {kind}s", "leave tokens out"
+    item = "item02" if what == "text_tokens" else "item07"
+    end = ": --tokens none" if tokens else ""
+    assert message_of(tmp_path / "x.npz", tmp_path) == f"x.npz: {told}, the first is that of '{item}'; {do}{end}"
+    if tokens:
+        check_bundle(open_bundle(section(tmp_path / "x.npz"), tmp_path), allow_zero=False, storage=None)
 
 
 def test_zero_vectors_are_refused_unless_asked_for(tmp_path: Path) -> None:
@@ -169,10 +188,10 @@ def test_zero_vectors_are_refused_unless_asked_for(tmp_path: Path) -> None:
     g.text[[3, 5]] = 0
     path = write_npz(tmp_path, g)
     assert message_of(path, tmp_path) == (
-        "given.npz: 2 of 12 text vectors are zero, the first is of 'item03'; take their rows out, or let them through, "
-        "unlike everything: -S ingest.features.allow_zero=true"
+        "given.npz: nothing but zeros in 2 of 12 text vectors, the first is that of 'item03'; take such rows out, or "
+        "let them through, unlike everything: -S ingest.features.allow_zero=true"
     )
-    check_bundle(open_bundle(section(path), tmp_path), allow_zero=True)
+    check_bundle(open_bundle(section(path), tmp_path), allow_zero=True, storage="float16")
 
 
 def test_the_right_item_is_named_far_behind(tmp_path: Path) -> None:
@@ -180,7 +199,7 @@ def test_the_right_item_is_named_far_behind(tmp_path: Path) -> None:
     image = np.ones((count, 2), np.float32)
     image[2500] = np.nan
     np.savez(tmp_path / "x.npz", image=image, text=np.ones((count, 2)), id=np.arange(count))
-    assert "1 of 3000 image vectors or tokens are no finite numbers, the first is of '2500'" in message_of(
+    assert "no finite numbers in 1 of 3000 image vectors, the first is that of '2500'" in message_of(
         tmp_path / "x.npz", tmp_path, label=None, split=None
     )
 
@@ -190,17 +209,48 @@ def test_wrong_names_say_what_the_file_has(tmp_path: Path) -> None:
     assert message_of(
         tmp_path / "x.mat", tmp_path, ParamsError, mat={**section(None).mat.model_dump(), "image": ["I"]}
     ) == (
-        "x.mat: nothing is called 'I'; it holds img, txt; set ingest.features.mat.image to what holds the image vectors"
+        "x.mat: nothing is called 'I'; it has vectors in img, txt: say which are the image vectors, as in "
+        "-S 'ingest.features.mat.image=[img]'"
     )
     path = write_npz(tmp_path, given())
-    assert message_of(path, tmp_path, ParamsError, text="texts").endswith(
-        "set ingest.features.text to what holds the text vectors"
+    assert message_of(path, tmp_path, ParamsError, text="texts") == (
+        "given.npz: nothing is called 'texts'; it has vectors in text: say which are the text vectors, as in "
+        "-S ingest.features.text=text"
     )
-    assert message_of(path, tmp_path, ParamsError, label="class").startswith(
-        "given.npz: nothing is called 'class'; set ingest.features.label to one of: caption, id, image, image_tokens, "
+    np.savez(tmp_path / "x.npz", words=np.array(given().ids), key=np.arange(12))
+    assert message_of(tmp_path / "x.npz", tmp_path, ParamsError) == (
+        "x.npz: nothing is called 'image', and nothing in it has a vector a row; it holds key, words"
     )
-    assert message_of(path, tmp_path, ParamsError, label="class").endswith("-S ingest.features.label=null")
-    assert "set ingest.features.id to one of" in message_of(path, tmp_path, ParamsError, id=["key", "name"])
+
+
+def test_a_column_that_was_named_and_is_not_there_is_told_with_those_that_may_be_meant(tmp_path: Path) -> None:
+    g = given()
+    one, two = {"serial": np.arange(12), "kind": np.array(g.labels)}, {"other": g.image, "width": np.ones((12, 2))}
+    np.savez(tmp_path / "x.npz", **{**arrays(g), **one, **two, "only": np.array(["same"] * 12)})
+    path = tmp_path / "x.npz"
+    for key, maybe in (("label", "kind or label"), ("id", "id or serial"), ("split", "split")):
+        first = maybe.split()[0]
+        without = "" if key == "id" else f", or do without: -S ingest.features.{key}=null"
+        assert message_of(path, tmp_path, ParamsError, **{key: "class"}) == (
+            f"x.npz: nothing is called 'class'; by what stands there it may be {maybe}: "
+            f"-S ingest.features.{key}={first}{without}"
+        )
+    np.savez(path, image=g.image, text=g.text, id=np.array(g.ids))
+    assert message_of(path, tmp_path, ParamsError, split=None, label="class") == (
+        "x.npz: nothing is called 'class', and nothing there looks like classes; name a table that has them: "
+        "-S ingest.features.table=FILE, or do without: -S ingest.features.label=null"
+    )
+
+
+def test_a_column_of_labels_that_is_only_the_default_may_be_missing(tmp_path: Path) -> None:
+    own = {name: array for name, array in arrays(given()).items() if name != "label"}
+    np.savez(tmp_path / "x.npz", **own)
+    assert opened(tmp_path / "x.npz").rows.labels == [[]] * 12
+    assert opened(tmp_path / "x.npz").rows.maybe == []
+    np.savez(tmp_path / "x.npz", **own, kind=np.array(given().labels))
+    assert opened(tmp_path / "x.npz").rows.maybe == ["kind"]
+    assert opened(tmp_path / "x.npz", label=["label", "kind"]).rows.labels == [[label] for label in given().labels]
+    assert opened(tmp_path / "x.npz", label=None).rows.maybe == []
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -211,8 +261,10 @@ def test_a_truncated_file_is_one_line(form: str, tmp_path: Path) -> None:
     for size in (0, 10, len(whole) // 2, len(whole) - 9):
         file.write_bytes(whole[:size])
         said = message_of(path, tmp_path)
-        assert said.startswith(f"{path.name}: cannot be read ("), said
-        assert said.endswith("); copy or write it again")
+        name, kind = (f"{path.name}/text.npy", ".npy") if path.is_dir() else (path.name, path.suffix)
+        assert said.startswith(f"{name}: not a whole {kind} file ("), said
+        assert said.endswith("); copy it again, or write it anew")
+        assert "pickle" not in said
 
 
 def test_object_arrays_are_never_unpickled(tmp_path: Path) -> None:
@@ -236,6 +288,14 @@ def test_object_arrays_are_never_unpickled(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"text": np.ones((11, 4))}, "rows differ (image 12, image_tokens 12, text 11, text_tokens 12, ids 12); each"),
+        (
+            {"image_tokens": np.ones((12, 0, 6))},
+            "'image_tokens' is no array of numbers of 3 axes (shape (12, 0, 6), fl",
+        ),
+        (
+            {"text_tokens": np.ones(36)},
+            "'text_tokens' is no array of numbers of 3 axes (shape (36,), float64); a row a",
+        ),
         ({"image": np.ones(12)}, "'image' is no array of numbers of 2 axes (shape (12,), float64); a row a pair"),
         (
             {"image": np.ones((12, 0))},
@@ -276,14 +336,16 @@ def test_split_lists_give_the_split_and_know_every_id(tmp_path: Path) -> None:
     assert {i: own for i, own in enumerate(splits) if own} == {1: "train", 3: "train", 11: "test"}
     (tmp_path / "Test.txt").write_text("item11\nitem12\nitem99\n")
     assert message_of(path, tmp_path, split_lists=lists) == (
-        "Test.txt: 2 of 3 ids are not in given.npz, the first is 'item12'; did you mean 'item11'?"
+        "Test.txt: 2 of 3 ids not in given.npz, the first is 'item12'; did you mean 'item11'?"
     )
     (tmp_path / "Test.txt").write_text("item11\nitem03\n")
     assert message_of(path, tmp_path, split_lists=lists) == (
-        "Test.txt: 1 ids stand twice in the lists, the first is 'item03'; mend it"
+        "Test.txt: 1 id stands twice in the lists, the first is 'item03'; mend the list"
     )
     assert "the list 'other.txt' names no split; let its name" in message_of(path, tmp_path, split_lists=["other.txt"])
-    assert "train.txt beside it cannot be read (No such" in message_of(path, tmp_path, split_lists=["train.txt"])
+    assert message_of(path, tmp_path, MissingError, split_lists=["train.txt"]) == (
+        "train.txt: missing; --split-list takes files with an id a line"
+    )
 
 
 def test_what_is_no_source_of_features_is_one_line(tmp_path: Path) -> None:
@@ -334,19 +396,23 @@ def test_a_mat_file_is_joined_and_listed_as_it_was_published(tmp_path: Path) -> 
         (
             "testset_txt_img_cat.list",
             "a b 1\n",
-            "4 rows of features and 1 lines in testset_txt_img_cat.list; they belong",
+            "published.mat: 4 rows of features and 1 line in testset_txt_img_cat.list; they belong together",
         ),
         (
             "testset_txt_img_cat.list",
             "a b 1\n" * 3 + "a b 4",
-            "testset_txt_img_cat.list line 4 is 'a b 4'; it must be an ",
+            "published.mat: testset_txt_img_cat.list line 4 is 'a b 4'; it must be an ",
         ),
         (
             "testset_txt_img_cat.list",
             "a b 1\n" * 3 + "1",
-            "testset_txt_img_cat.list line 4 is '1'; it must be an id and, ",
+            "published.mat: testset_txt_img_cat.list line 4 is '1'; it must be an id and, ",
         ),
-        ("categories.list", None, "categories.list beside it cannot be read (No such file or directory); put it there"),
+        (
+            "categories.list",
+            None,
+            "categories.list: missing; put it beside published.mat, or, where ids and classes are in that file, -S",
+        ),
     ],
 )
 def test_lists_that_do_not_fit_are_one_line(name: str, text: str | None, said: str, tmp_path: Path) -> None:
@@ -354,14 +420,118 @@ def test_lists_that_do_not_fit_are_one_line(name: str, text: str | None, said: s
     (tmp_path / name).unlink()
     if text is not None:
         (tmp_path / name).write_text(text)
-    assert message_of(path, tmp_path, **SHIPPED_MAT).startswith(f"published.mat: {said}")
+    assert message_of(path, tmp_path, **SHIPPED_MAT).startswith(said)
 
 
 def test_a_part_without_a_list_is_one_line(tmp_path: Path) -> None:
     mat = {**SHIPPED["mat"], "lists": ["trainset_txt_img_cat.list"]}
     assert message_of(write_published(tmp_path), tmp_path, ParamsError, mat=mat) == (
-        "published.mat: 1 lists in ingest.features.mat.lists for 2 parts; name one a part"
+        "published.mat: 1 list in ingest.features.mat.lists for 2 parts; name one a part"
     )
-    assert "ingest.features.mat.text is empty; name what holds the text vectors: I_te, I_tr, T_te, T_tr" in message_of(
+    assert "ingest.features.mat.text is empty; it has vectors in T_te, T_tr: say which are the text" in message_of(
         tmp_path / "published.mat", tmp_path, ParamsError, mat={**SHIPPED["mat"], "text": []}
     )
+
+
+SEVERAL = [1 + i % 3 for i in range(12)]  # texts of each pair
+
+
+def several(g: Given) -> tuple[Array, list[list[str]]]:
+    """Vectors of the texts of each pair, one behind the other, and the texts."""
+    vectors = np.arange(sum(SEVERAL) * 4, dtype=np.float32).reshape(-1, 4) + 1
+    return vectors, [[f"{item} text {i}" for i in range(count)] for item, count in zip(g.ids, SEVERAL, strict=True)]
+
+
+@pytest.mark.parametrize("form", ["npz", "h5", "parquet"])
+def test_several_texts_of_a_pair_come_as_a_list_of_vectors(form: str, tmp_path: Path) -> None:
+    g = given()
+    vectors, texts = several(g)
+    bounds = np.cumsum([0, *SEVERAL])
+    own = {
+        "image": g.image,
+        "text": vectors,
+        "text_offsets": bounds,
+        "caption": np.array([*itertools.chain(*texts)]),
+        "id": g.ids,
+    }
+    if form == "npz":
+        np.savez(tmp_path / "x.npz", **own)
+    elif form == "h5":
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            for name, array in own.items():
+                file[name] = (
+                    array if name in {"image", "text", "text_offsets"} else np.array(array, h5py.string_dtype())
+                )
+    else:
+        lists = [vectors[lo:hi].tolist() for lo, hi in itertools.pairwise(bounds)]
+        pq.write_table(
+            pa.table({"image": g.image.tolist(), "text": lists, "caption": texts, "id": g.ids}), tmp_path / "x.parquet"
+        )
+    bundle = opened(tmp_path / f"x.{form}", split=None)
+    np.testing.assert_array_equal(bundle.vectors["text"].block(slice(0, len(vectors)), False).pooled, vectors)
+    assert bundle.rows.texts == texts
+    assert bundle.ids_of("text") == [item for item, count in zip(g.ids, SEVERAL, strict=True) for _ in range(count)]
+
+
+def test_as_many_texts_of_every_pair_come_as_an_array_of_three_axes(tmp_path: Path) -> None:
+    g = given()
+    text = np.arange(12 * 2 * 4, dtype=np.float32).reshape(12, 2, 4) + 1
+    own = {"image": g.image, "text": text, "text_raw": text * 2, "id": np.array(g.ids)}
+    np.savez(tmp_path / "x.npz", **own)
+    bundle = opened(tmp_path / "x.npz", split=None)
+    np.testing.assert_array_equal(bundle.vectors["text"].block(slice(0, 24), False).pooled, text.reshape(24, 4))
+    assert bundle.rows.texts == [["", ""]] * 12
+    for changes, said in (
+        ({"caption": np.array(g.captions)}, "'item00' has 1 text in 'caption' and 2 text vectors; each text has a vec"),
+        ({"caption": np.array(g.captions[1:])}, "12 ids and 11 texts; a row has one of each"),
+        (
+            {"text": text.reshape(24, 4)},
+            "rows differ (image 12, text 24, text_raw 24, ids 12); each pair needs a row in",
+        ),
+        (
+            {"text_raw": text[:, 0]},
+            "rows differ (image 12, text 24, text_raw 12, ids 12); each pair needs a row in all",
+        ),
+        (
+            {"text": text[:6, 0], "text_offsets": np.array([0, *[0] * 6, *range(1, 7)]), "text_raw": text[:6, 0]},
+            "'item00' has no text vector; give it one, or leave it out",
+        ),
+    ):
+        np.savez(tmp_path / "x.npz", **{**own, **changes})
+        assert message_of(tmp_path / "x.npz", tmp_path, split=None).startswith(f"x.npz: {said}")
+    np.savez(tmp_path / "x.npz", **{**own, "text": text.reshape(24, 4)})
+    assert message_of(tmp_path / "x.npz", tmp_path, split=None).endswith("or flat with '..._offsets' beside them")
+    np.savez(tmp_path / "x.npz", **{**own, "id": np.repeat(g.ids[:6], 2), "key": np.arange(12)})
+    assert message_of(tmp_path / "x.npz", tmp_path, split=None) == (
+        "x.npz: 6 ids stand more than once in 'id', the first is 'item00'; give each row an id of its own: "
+        "-S ingest.features.id=key, or put the texts of a pair in one row, as a list"
+    )
+
+
+def test_what_its_name_promises_and_it_is_not_is_one_line(tmp_path: Path) -> None:
+    folder = WRITERS["npy"](tmp_path, given())
+    (folder / "text.npy").write_text("0.25 0.5 0.75\n")
+    assert message_of(folder, tmp_path).startswith("given/text.npy: not a whole .npy file (the magic string is not ")
+    (tmp_path / "x.npz").write_text("0.25 0.5 0.75\n")
+    assert message_of(tmp_path / "x.npz", tmp_path) == (
+        "x.npz: not a whole .npz file (File is not a zip file); copy it again, or write it anew"
+    )
+    with zipfile.ZipFile(write_npz(tmp_path, given()), "a") as archive:
+        archive.writestr("note", "0.25 0.5 0.75\n")
+    assert message_of(tmp_path / "given.npz", tmp_path, image="note") == (
+        "given.npz: 'note' in it is no array; write it with numpy.savez"
+    )
+    with h5py.File(tmp_path / "x.mat", "w") as file:
+        file["image"] = h5py.SoftLink("/nowhere")
+    assert message_of(tmp_path / "x.mat", tmp_path).startswith("x.mat: not a whole .mat file (")
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_what_may_not_be_read_is_one_line(form: str, tmp_path: Path) -> None:
+    path = WRITERS[form](tmp_path, given())
+    file = path / "text.npy" if path.is_dir() else path
+    name = file.relative_to(tmp_path)
+    with unreadable(file):
+        assert message_of(path, tmp_path) == (
+            f"{name}: may not be read by this user; give the right to, as in chmod -R u+rX {name}"
+        )

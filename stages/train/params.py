@@ -142,12 +142,18 @@ class FlexclipSection(GapSection):
     generator: GeneratorSection
 
 
-class CmmSection(DescentSection):
-    """CMM: alpha is a, what the mapped picture counts in the logits beside the picture itself; margin is m."""
+class CmmLossSection(Section):
+    """CMM's losses: alpha is a, what the mapped picture counts in the logits beside the picture itself; margin is m;
+    tau the temperature of the logits."""
 
     alpha: Weight
     margin: Weight
     triplet: Weight  # (ours) of the triplet loss beside the cross-entropy, which the paper adds as it is
+    tau: Positive
+
+
+class CmmSection(DescentSection, CmmLossSection):
+    """CMM as a retriever."""
 
 
 class ProbeSection(Section):
@@ -160,6 +166,30 @@ class CrossModalSection(ProbeSection):
     """The cross-modal linear probe; texts: which of them are shots beside the pictures."""
 
     texts: Literal["names", "captions", "both"]
+
+
+class TipAdapterSection(Section):
+    """Tip-Adapter: scale of the cosines with the class names; weight and sharpness of what the supports say."""
+
+    scale: Positive
+    alpha: Listed[Weight]
+    beta: Listed[Positive]
+
+
+class TipAdapterFSection(TipAdapterSection):
+    """Tip-Adapter-F: how the supports' keys are trained."""
+
+    lr: Positive
+    steps: int = Field(ge=0)
+
+
+class CmmClassifierSection(CmmLossSection):
+    """CMM as a classifier: rates of which one is chosen, steps at most, and `every` how many of them the map so far may
+    be the one that is chosen."""
+
+    lr: Listed[Positive]
+    steps: int = Field(ge=0)
+    every: int = Field(ge=1)
 
 
 class UnlabelledSection(Section):
@@ -277,6 +307,9 @@ class TrainSection(Section):
     scm: ScmSection
     linear_probe: ProbeSection
     cross_modal: CrossModalSection
+    tip_adapter: TipAdapterSection
+    tip_adapter_f: TipAdapterFSection
+    cmm_classifier: CmmClassifierSection
     workers: Literal["auto"] | Annotated[int, Field(ge=1)]
     backend: Backend
 

@@ -13,7 +13,7 @@ from stages.items import Modality
 from stages.train.episode import TrainEpisode, describe_linear, fitted, space
 from stages.train.loop import Batch, Objective, Weights, classes_of, mapped_names, prepare, residual, train_from, zeros
 from stages.train.losses import cross_entropy, triplet
-from stages.train.params import CmmSection
+from stages.train.params import CmmLossSection, CmmSection
 
 
 def fit(episode: TrainEpisode, section: CmmSection, seed: int) -> Head:
@@ -35,12 +35,12 @@ def prototypes(episode: TrainEpisode, align: Mapping[Modality, Affine]) -> Tenso
     return mapped_names(episode, classes_of(episode.items.labels), align, "leave cmm out of train.methods")
 
 
-def class_logits(pictures: Tensor, mapped: Tensor, names: Tensor, section: CmmSection) -> Tensor:
+def class_logits(pictures: Tensor, mapped: Tensor, names: Tensor, section: CmmLossSection) -> Tensor:
     """The classifier: v T / tau + a v' T / tau, (B, C), of pictures v (B, d), mapped v' (B, d) and names T (C, d)."""
     return (pictures + section.alpha * mapped) @ names.T / section.tau
 
 
-def objective(section: CmmSection, names: Tensor) -> Objective:
+def objective(section: CmmLossSection, names: Tensor) -> Objective:
     """Cross-entropy of the logits and, by its weight, the triplet loss of the mapped pictures."""
 
     def figures(batch: Batch, weights: Weights) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from functools import partial
 
 import typer
 
-from pipeline.commands import ablate, catalogue, export, imports, search, stages, store
+from pipeline.commands import ablate, catalogue, demo, export, imports, search, stages, store
 from pipeline.console import ConsoleReporter, guarded
 from stages.progress import report_to
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (stages, ablate, search, export, imports, catalogue, store):
+for group in (stages, ablate, demo, search, export, imports, catalogue, store):
     group.register(app)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from cache.errors import MissingError
 
+SEARCH, DEMO = "search", "demo"  # folders of runs/ for what these commands make: what `train` made for all stays
+
 
 @dataclass(frozen=True)
 class Places:

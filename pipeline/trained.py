@@ -14,6 +14,7 @@ from cache.heads import HEAD
 from cache.manifest import Manifest, read_manifest
 from cache.shards import require_whole
 from cache.store import Ledger, LedgerKey, folder_of, read_ledger
+from pipeline.places import SEARCH
 from pipeline.setting import Setting
 from pipeline.wiring import STAGES, locate, require, stamped
 from stages.heads import linear
@@ -25,8 +26,6 @@ from stages.section import Gallery
 from stages.train.methods import METHODS
 from stages.train.methods import find as find_method
 from stages.train.plan import refusal
-
-ASIDE = "search"  # the folder of runs/ where one head alone is trained: what `train` made for all methods stays
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def _alone(setting: Setting, method: str, shots: int) -> Setting:
     split = params.split.model_copy(update={"shots": [shots], "seeds": 1, "halves": 1})
     train = params.train.model_copy(update={"methods": [method], "variants": []})
     narrow = params.model_copy(update={"split": split, "train": train})
-    return Setting(narrow, replace(setting.places, aside=ASIDE))
+    return Setting(narrow, replace(setting.places, aside=SEARCH))
 
 
 def key_of(ledger: Ledger, method: str, shots: int) -> LedgerKey | None:

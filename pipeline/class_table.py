@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cache.files import read_json
 from cache.scores import read_scores
 from pipeline.tables import half_width
 from stages.naming import row_label
@@ -26,6 +27,11 @@ def class_cells(scores: Iterable[Path]) -> Cells:
         seeds[row["seed"]] = 100 * row["value"]
     order = {name: place for place, name in enumerate(dict.fromkeys(dataset for dataset, _ in found))}
     return dict(sorted(found.items(), key=lambda cell: order[cell[0][0]]))
+
+
+def dataset_of(scores: Path) -> str:
+    """What the scores call their dataset."""
+    return str(read_scores(scores)["dataset"][0])
 
 
 def with_mean(cells: Cells) -> Cells:
@@ -97,3 +103,28 @@ def left_out(cells: Cells, asked: Sequence[int]) -> list[str]:
         if lost := [str(count) for count in dict.fromkeys(asked) if count not in drawn]:
             lines.append(f"{dataset}: no column of {', '.join(lost)} shots, the smallest class has fewer train pairs")
     return lines
+
+
+def prototype_rows(metrics: Path, dataset: str) -> list[dict[str, str]]:
+    """What metrics.json says of prototypes, for people: rows the gap and each kind of prototype in each state of the
+    pictures, a column a shot count; nothing where no method maps pictures."""
+    entries = read_json(metrics).get("prototypes", [])
+    counts = sorted({entry["shots"] for entry in entries})
+    rows: dict[tuple[str, ...], dict[int, str]] = {}
+    for entry in entries:
+        place = entry["label"], entry["state"], entry["prototypes"]
+        rows.setdefault(place, {})[entry["shots"]] = _measured(entry)
+    return [
+        {"dataset": dataset, "method": label, "pictures": state, "prototypes": kind}
+        | {str(count): row.get(count, "") for count in counts}
+        for (label, state, kind), row in rows.items()
+    ]
+
+
+def _measured(entry: Mapping[str, Any]) -> str:
+    """A gap with two decimals, top-1 in per cent, with half the support interval."""
+    scale, digits = (1, 2) if entry["prototypes"] == "gap" else (100, 1)
+    half = (
+        "" if entry["support"] is None else f" ± {scale * (entry['support'][1] - entry['support'][0]) / 2:.{digits}f}"
+    )
+    return f"{scale * entry['value']:.{digits}f}{half}"

@@ -17,6 +17,9 @@ from stages.progress import reporter
 
 CLASSIFY = "classify"  # a value of split.protocol
 CLASSES_TITLE = "top-1 in per cent over shots"
+PROTOTYPES_TITLE = (
+    "\nnames as prototypes before and after the gap is closed: the gap, and top-1 in per cent by prototypes alone"
+)
 SCORES_TITLE = "mAP and its kin in per cent, gallery `{}`"
 
 
@@ -97,13 +100,18 @@ def evaluate(setting: Setting, as_json: AsJson = False) -> None:
 
 def _show_classes(setting: Setting, scores: Sequence[Path], as_json: bool) -> None:
     """The table of classification of some files of scores."""
-    from pipeline.class_table import class_cells, left_out, shown_rows, typed_rows, with_mean
+    from pipeline import class_table as tables
 
-    cells = class_cells(scores)
-    for line in left_out(cells, setting.params.split.shots):
+    cells = tables.class_cells(scores)
+    for line in tables.left_out(cells, setting.params.split.shots):
         reporter().warn(line)
-    whole = with_mean(cells)
-    show(typed_rows(whole) if as_json else shown_rows(whole), as_json, CLASSES_TITLE)
+    whole = tables.with_mean(cells)
+    show(tables.typed_rows(whole) if as_json else tables.shown_rows(whole), as_json, CLASSES_TITLE)
+    told = [
+        row for path in scores for row in tables.prototype_rows(path.with_name("metrics.json"), tables.dataset_of(path))
+    ]
+    if told and not as_json:
+        show(told, as_json, PROTOTYPES_TITLE)
 
 
 def report(setting: Setting) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from cache.episodes import Episode
 from cache.store import LedgerKey
 from stages import retrieval
 from stages.evaluate.plan import Task, plan_tasks
+from stages.evaluate.prototypes import GAP, KINDS, STATES, Figures, prototype_figures
 from stages.evaluate.ranking import TOP, require_finite
-from stages.evaluate.summary import by_cell, compared, nested, rounded, seed_means
+from stages.evaluate.summary import Cell, by_cell, compared, label, nested, rounded, seed_means
 from stages.evaluate.tables import CHANCE
+from stages.heads.classifier import ClassHead
 from stages.heads.head import Head
 from stages.heads.judging import class_logits, judges
 from stages.items import Items
+from stages.stats import support_interval
 
 PROTOCOL, METRIC = "classify", "top-1"
 PLACE = {"direction": "i2c", "gallery": "classes"}  # of every row: from an image to a class
@@ -31,13 +35,15 @@ class Judged:
     """What a task of classification found. queries: the Q ids of the test items in manifest order; labels: theirs;
     figures[`top-1`] (Q,) is 1 where the class with the highest logit is one of theirs, else 0; figures[`ap`] (Q,) is
     the average precision of all classes in the order of their logits, 1 / rank of the class of an item that has one;
-    top (Q, <= TOP): the classes with the highest logits."""
+    top (Q, <= TOP): the classes with the highest logits. prototypes: see prototype_figures, of a head that maps
+    pictures, else empty."""
 
     task: Task
     queries: list[str]
     labels: list[tuple[str, ...]]
     figures: retrieval.Figures
     top: npt.NDArray[np.str_]
+    prototypes: Figures
 
     @property
     def paired(self) -> bool:
@@ -69,7 +75,10 @@ def judge(task: Task, head: Head, items: Items) -> Judged:
     figures = {METRIC: retrieval.precision_at(hits, 1), "ap": retrieval.average_precision(hits)}
     contender = {**task.contender, "names": task.contender["names"] or not judges(head)}
     top = np.array(classes)[order[:, :TOP]]
-    return Judged(replace(task, contender=contender), chosen.ids, labels, figures, top)
+    told: Figures = {}
+    if isinstance(head, ClassHead) and head.mapped is not None:
+        told = prototype_figures(head, items, task.episode)
+    return Judged(replace(task, contender=contender), chosen.ids, labels, figures, top, told)
 
 
 def chance(result: Judged) -> float:
@@ -109,6 +118,7 @@ def _query_part(result: Judged, about: Row) -> pa.Table:
 def summarise(results: Sequence[Judged], draws: int) -> dict[str, Any]:
     """What metrics.json holds of a classification; see summary.summarise. draws: of the class bootstrap."""
     cells = by_cell(results)
+    mapped = {cell: own for cell, own in cells.items() if own[0].prototypes}
     first = results[0]
     return {
         METRIC: {
@@ -120,5 +130,34 @@ def summarise(results: Sequence[Judged], draws: int) -> dict[str, Any]:
             "classes": len(first.task.episode.target_classes),
             "seeds": len({result.task.seed for result in results}),
         },
+        "modality_gap": _gaps(mapped),
+        "prototypes": _prototypes(mapped),
         **compared(cells, draws, METRIC),
     }
+
+
+def _gaps(cells: Mapping[Cell, Sequence[Judged]]) -> dict[str, Any]:
+    """The gap before and after: state of the pictures -> row -> shots -> mean over the draws."""
+    return {state: nested(cells, partial(_mean_gap, state)) for state in STATES}
+
+
+def _mean_gap(state: str, results: Sequence[Judged]) -> float:
+    return float(np.mean([result.prototypes[state][GAP] for result in results]))
+
+
+def _prototypes(cells: Mapping[Cell, Sequence[Judged]]) -> list[dict[str, Any]]:
+    """An entry a row, shot count, state of the pictures and kind of prototype: top-1 and its support interval; and the
+    gap, as another kind."""
+    return [
+        {"label": label(contender), "shots": shots, "state": state, "prototypes": kind, **_mean_of(own, state, kind)}
+        for (contender, shots), own in cells.items()
+        for state in STATES
+        for kind in (GAP, *KINDS)
+    ]
+
+
+def _mean_of(results: Sequence[Judged], state: str, kind: str) -> dict[str, Any]:
+    values = np.array([result.prototypes[state][kind] for result in results])
+    interval = support_interval(values)
+    told = None if interval is None else [rounded(bound) for bound in interval]
+    return {"value": rounded(float(values.mean())), "support": told}

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from cache.errors import UsageError
+from cache.files import write_json
 from cache.scores import write_scores
-from pipeline.class_table import class_cells, left_out, shown_rows, typed_rows, with_mean
+from pipeline.class_table import class_cells, left_out, prototype_rows, shown_rows, typed_rows, with_mean
 from pipeline.commands.options import gather
 from pipeline.params import Params
 from stages.stats import support_interval
@@ -117,3 +118,18 @@ def test_one_dataset_has_no_mean_and_json_has_numbers(tmp_path: Path) -> None:
 def test_a_dataset_that_lacks_shot_counts_is_told_of(tmp_path: Path) -> None:
     cells = class_cells([scores(tmp_path / "a", "a", A), scores(tmp_path / "b", "b", B)])
     assert left_out(cells, [1, 4]) == ["b: no column of 4 shots, the smallest class has fewer train pairs"]
+
+
+def test_prototypes_are_told_by_method_state_and_kind_over_shots(tmp_path: Path) -> None:
+    row = {"label": "cmm", "state": "plain"}
+    entries = [
+        {**row, "shots": 1, "prototypes": "gap", "value": 0.5, "support": [0.4, 0.6]},
+        {**row, "shots": 1, "prototypes": "names", "value": 0.7, "support": None},
+        {**row, "shots": 4, "prototypes": "names", "value": 0.8, "support": [0.75, 0.85]},
+    ]
+    write_json(tmp_path / "metrics.json", {"prototypes": entries})
+    both = {"dataset": "a", "method": "cmm", "pictures": "plain"}
+    assert prototype_rows(tmp_path / "metrics.json", "a") == [
+        {**both, "prototypes": "gap", "1": "0.50 ± 0.10", "4": ""},
+        {**both, "prototypes": "names", "1": "70.0", "4": "80.0 ± 5.0"},
+    ]

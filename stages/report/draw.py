@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 Rows: TypeAlias = Sequence[tuple[Any, ...]]
 
@@ -128,14 +129,17 @@ def _lowest(cluster: Sequence[int], places: Sequence[float], gap: float, low: fl
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Name lines at their right ends, (x, y, text, colour) each, without overlaps."""
+    """Name lines at their right ends, (x, y, text, colour) each, without overlaps: in ink, which can be read where the
+    line's colour could not, with a leader in that colour."""
     low, high = axes.get_ylim()
     inches = axes.get_window_extent().height / axes.figure.dpi
     gap = (high - low) * LABEL_INCHES / inches
     places = spread([y for _, y, _, _ in ends], gap, low + gap / 2, high)
-    for (x, _, text, colour), place in zip(ends, places, strict=True):
+    beside = axes.transData + ScaledTranslation(14 / 72, 0, axes.figure.dpi_scale_trans)
+    for (x, y, text, colour), place in zip(ends, places, strict=True):
+        leader = {"arrowstyle": "-", "color": colour, "linewidth": 1.2, "shrinkA": 1, "shrinkB": 4}
         axes.annotate(
-            text, (x, place), (7, 0), "data", "offset points", color=colour, va="center", annotation_clip=False
+            text, (x, y), (x, place), "data", beside, color=INK, va="center", arrowprops=leader, annotation_clip=False
         )
 
 

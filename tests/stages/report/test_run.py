@@ -53,18 +53,6 @@ class Balanced(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def params(tmp_path_factory):
-    made = build.write_inputs(tmp_path_factory.mktemp("report"))
-    stage.run(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def page(params):
-    return params.page.read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
 def parsed(page):
     parser = Balanced()
     parser.feed(page)

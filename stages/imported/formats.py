@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cache.errors import UsageError, UserError
+from cache.errors import UsageError, UserError, counted
 from stages.imported.arrays import Ragged, Source, joined, load_array, no_pickle, plainly, ragged
 from stages.imported.matlab import open_mat
 from stages.imported.params import FeaturesSection
@@ -29,7 +29,8 @@ def open_source(path: Path, where: str, section: FeaturesSection) -> Source:
     suffix = path.suffix.lower()
     with plainly(where, f"{suffix} file" if suffix in FORMATS else "folder"):
         if path.is_dir():
-            return _open_clip_retrieval(path, where, section) if (path / IMAGES).is_dir() else _open_folder(path, where)
+            theirs = any((path / name).is_dir() for name in (IMAGES, TEXTS, METADATA))
+            return _open_clip_retrieval(path, where, section) if theirs else _open_folder(path, where)
         if suffix not in FORMATS:
             alone = "; of .npy files name the folder" if suffix == ".npy" else "; name one of these"
             raise UsageError(
@@ -107,17 +108,18 @@ def _ragged(source: Source, name: str) -> Ragged:
 
 
 def _open_parquet(path: Path, where: str) -> Source:
-    return _of_columns(where, lambda columns: pq.read_table(path, columns=columns), pq.read_schema(path))
+    return _of_columns(where, lambda name: pq.read_table(path, columns=[name]), [pq.read_schema(path)])
 
 
-def _of_columns(where: str, read: Callable[[list[str]], pa.Table], schema: pa.Schema) -> Source:
-    names = [name for name in schema.names if not name.startswith("__index_level")]  # what pandas leaves behind
-    return Source(where, {name: partial(_column, where, read, name) for name in names})
+def _of_columns(where: str, read: Callable[[str], pa.Table], schemas: list[pa.Schema]) -> Source:
+    names = dict.fromkeys(name for schema in schemas for name in schema.names)
+    kept = [name for name in names if not name.startswith("__index_level")]  # what pandas leaves behind
+    return Source(where, {name: partial(_column, where, read, name) for name in kept})
 
 
-def _column(where: str, read: Callable[[list[str]], pa.Table], name: str) -> Any:
+def _column(where: str, read: Callable[[str], pa.Table], name: str) -> Any:
     """A column: lists of numbers as (n, d), lists of such lists as Ragged, all else as a list of cells."""
-    column = read([name]).column(name).combine_chunks()
+    column = read(name).column(name).combine_chunks()
     column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
     if not _is_list(column.type) or _is_word(column.type.value_type):
         return column.to_pylist()
@@ -143,14 +145,24 @@ def _open_clip_retrieval(path: Path, where: str, section: FeaturesSection) -> So
     tables = _parts(path, where, METADATA, "parquet")
     for folder, files in ((IMAGES, arrays[section.image]), (TEXTS, arrays[section.text])):
         if len(files) != len(tables):
-            raise UserError(f"{where}: {len(files)} parts in {folder}, {len(tables)} in {METADATA}; write it again")
-    columns = _of_columns(where, lambda names: pa.concat_tables(_tables(tables, names)), pq.read_schema(tables[0]))
+            raise UserError(
+                f"{where}: {counted(len(files), 'part')} in {folder}, {len(tables)} in {METADATA}; write it again"
+            )
+    schemas = [pq.read_schema(file) for file in tables]
+    columns = _of_columns(where, partial(_metadata, tables, schemas), schemas)
     held = {name: partial(_joined, where, files) for name, files in arrays.items()}
     return Source(where, {**columns.held, **held})
 
 
-def _tables(files: list[Path], names: list[str]) -> list[pa.Table]:
-    return [pq.read_table(file, columns=names) for file in files]
+def _metadata(files: list[Path], schemas: list[pa.Schema], name: str) -> pa.Table:
+    """A column of all parts; each part has the types, and the columns, that its own rows have."""
+    parts = [
+        pq.read_table(file, columns=[name])
+        if name in schema.names
+        else pa.table({name: pa.nulls(pq.read_metadata(file).num_rows)})
+        for file, schema in zip(files, schemas, strict=True)
+    ]
+    return pa.concat_tables(parts, promote_options="permissive")
 
 
 def _joined(where: str, files: list[Path]) -> Any:
@@ -159,6 +171,9 @@ def _joined(where: str, files: list[Path]) -> Any:
 
 def _parts(path: Path, where: str, folder: str, suffix: str) -> list[Path]:
     """The numbered parts of one folder, by number; UserError where there is none, or one is gone."""
+    if not (path / folder).is_dir():
+        both = "run clip-retrieval with --enable_image True --enable_text True"
+        raise UserError(f"{where}: the folder {folder} is missing; {both}")
     pattern = re.compile(rf"{folder}_(\d+)\.{suffix}")
     found = {int(m[1]): file for file in (path / folder).glob("*") if (m := pattern.fullmatch(file.name))}
     lost = sorted(set(range(max(found, default=0) + 1)) - set(found))

@@ -111,6 +111,29 @@ def test_the_folder_of_clip_retrieval_is_taken_as_it_is(tmp_path: Path) -> None:
     assert message_of(labelled, tmp_path) == "more/given: 10 parts in img_emb, 11 in metadata; write it again"
 
 
+@pytest.mark.parametrize("folder", ["img_emb", "text_emb", "metadata"])
+def test_a_folder_that_clip_retrieval_was_not_asked_for_is_one_line(folder: str, tmp_path: Path) -> None:
+    path = write_clip_retrieval(tmp_path, given())
+    (path / folder).rename(tmp_path / "away")
+    assert message_of(path, tmp_path, split=None) == (
+        f"given: the folder {folder} is missing; run clip-retrieval with --enable_image True --enable_text True"
+    )
+
+
+def test_parts_of_clip_retrieval_have_the_columns_that_their_own_rows_have(tmp_path: Path) -> None:
+    g = given()
+    path = write_clip_retrieval(tmp_path, g, 3, {"label": g.labels, "error": [""] * 12})
+    tables = [pq.read_table(path / f"metadata/metadata_{part}.parquet") for part in range(3)]
+    nulls = pa.nulls(4)
+    pq.write_table(tables[1].drop_columns(["error", "caption"]), path / "metadata/metadata_1.parquet")
+    pq.write_table(
+        tables[2].set_column(1, "caption", nulls).append_column("late", nulls), path / "metadata/metadata_2.parquet"
+    )
+    bundle = opened(path, split=None)
+    assert bundle.rows.labels == [[label] for label in g.labels]
+    assert bundle.rows.texts == [*([text] for text in g.captions[:4]), *[[""]] * 8]
+
+
 def test_a_table_beside_says_who_the_rows_are(tmp_path: Path) -> None:
     g = given()
     np.savez(tmp_path / "bare.npz", image=g.image, text=g.text)

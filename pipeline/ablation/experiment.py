@@ -15,7 +15,7 @@ from pipeline.params import EXPERIMENT, Layer, leaves, read_overlay, read_values
 from stages.section import Section, said, twice
 
 FOLDER, OVERLAYS = "ablations/experiments", "ablations/overlays"
-Kind = Literal["retrieval"]
+Kind = Literal["retrieval", "cost"]
 Curve = Literal["mask_density"]  # what training records, mean over its steps
 Fact = Literal["class_count", "picture_dimension", "text_dimension", "picture_token_spread", "text_token_spread"]
 BEFORE = "the shot count before"
@@ -32,6 +32,16 @@ class RunSection(Section):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
+class CostSection(Section):
+    """How the cost of EM is measured: the best of `repeats`; convergence on some `items` over so many iterations, to a
+    gain below `tolerance` nats a token."""
+
+    repeats: int = Field(ge=1)
+    items: int = Field(ge=1)
+    iterations: int = Field(ge=2)
+    tolerance: float = Field(gt=0)
+
+
 class FullSection(Section):
     """What `--full` adds: keys of params.yaml in place of the default ones, and runs behind the default ones."""
 
@@ -45,7 +55,9 @@ class ExperimentSection(Section):
     question; paper: what the paper or its readers say; axis: what differs from row to row. Rows are compared with the
     first row of `reference` that their run has, with the same row of the run that theirs is `against`, and where
     `before`, with themselves at the shot count before. runs: those to make, none for one run of the overlay itself.
-    beside: further figures of a row, or of the dataset. extracts: whether features are made where they are missing."""
+    beside: further figures of a row, or of the dataset. extracts: whether features are made where they are missing.
+    kind: `retrieval` compares how well rows retrieve, `cost` what the mixtures of the runs cost, measured as `cost`
+    says."""
 
     question: str
     paper: str
@@ -55,8 +67,15 @@ class ExperimentSection(Section):
     before: bool = False
     beside: list[Curve | Fact] = Field(default_factory=list)
     extracts: bool = False
+    cost: CostSection | None = None
     runs: list[RunSection] = Field(default_factory=list)
     full: FullSection = FullSection()
+
+    @model_validator(mode="after")
+    def _cost_says_how(self) -> ExperimentSection:
+        if (self.kind == "cost") != (self.cost is not None):
+            raise ValueError("kind cost and a section cost go together; write both, or neither")
+        return self
 
     @model_validator(mode="after")
     def _runs_are_told_apart(self) -> ExperimentSection:

@@ -11,13 +11,12 @@ from typing import Any
 from cache.errors import MissingError
 from cache.files import write_bytes
 from pipeline.ablation.experiment import ExperimentSection
-from pipeline.ablation.plot import drawn
-from pipeline.ablation.words import page
+from pipeline.ablation.pages import TELLING, page
 from stages.report import draw
 
 RESULTS = "results/ablations"
-TEXTS = ("run", "method", "variant", "row", "value", "against", "note")  # all other columns are numbers
-COUNTS = ("shots", "seeds")
+TEXTS = ("run", "method", "variant", "row", "value", "against", "modality", "note")  # all other columns are numbers
+COUNTS = ("shots", "seeds", "items", "width")
 Row = dict[str, Any]
 
 
@@ -29,7 +28,7 @@ def write_results(
     write_bytes(paths[0], as_csv(rows).encode())
     kept = read_rows(paths[0])
     with draw.style():
-        figure = drawn(kept)
+        figure = TELLING[section.kind].drawn([row for row in kept if not row["note"]])
         write_bytes(paths[1], draw.to_svg(figure).encode())
         write_bytes(paths[2], draw.to_png(figure))
     write_bytes(paths[3], page(section, dataset, kept).encode())

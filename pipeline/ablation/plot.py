@@ -19,10 +19,9 @@ LINE = 0.27  # inches of a row
 
 def drawn(rows: Sequence[Row]) -> Figure:
     """The figure of a table: a line a row over shots where there are several shot counts, else dots with intervals."""
-    found = [row for row in rows if row["mAP"] is not None]
-    if len({row["shots"] for row in found}) > 1 and len({row["run"] for row in found}) == 1:
-        return shots_curve(_over_shots(found))
-    return dots(found)
+    if len({row["shots"] for row in rows}) > 1 and len({row["run"] for row in rows}) == 1:
+        return shots_curve(_over_shots(rows))
+    return dots(rows)
 
 
 def _over_shots(rows: Sequence[Row]) -> list[tuple[Any, ...]]:

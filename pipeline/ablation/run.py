@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +15,8 @@ from cache.episodes import read_episodes
 from cache.errors import BusyError, MissingError, UserError, one_line
 from cache.scores import read_history, read_queries, read_scores
 from pipeline.ablation.complexity import complexity
-from pipeline.ablation.experiment import Experiment, Fact
+from pipeline.ablation.cost import cost_rows
+from pipeline.ablation.experiment import Experiment, Fact, Kind
 from pipeline.ablation.figures import COLUMNS, Cell, Row, read_cells, table_of
 from pipeline.ablation.files import RESULTS, write_results
 from pipeline.ablation.runs import Made, Run, make_run, run_of
@@ -27,7 +28,7 @@ def run_experiment(setting: Setting, experiment: Experiment, dataset: str, full:
     """Make the runs of an experiment, as far as they do not stand, and write its files; returns these.
 
     A run that cannot be made is told of in the table and the others go on; UserError of the first where none can."""
-    rows = retrieval_rows(setting, experiment, dataset, full)
+    rows = ROWS[experiment.section.kind](setting, experiment, dataset, full)
     folder = setting.places.root / RESULTS / experiment.name
     return write_results(folder, dataset, experiment.section, rows)
 
@@ -51,6 +52,12 @@ def retrieval_rows(setting: Setting, experiment: Experiment, dataset: str, full:
         raise lost[0][1]
     columns: tuple[str, ...] = (*COLUMNS, *section.beside)
     return table_of(cells, section, setting.params.evaluate.draws) + [_lost(columns, *entry) for entry in lost]
+
+
+ROWS: Mapping[Kind, Callable[[Setting, Experiment, str, bool], list[Row]]] = {
+    "retrieval": retrieval_rows,
+    "cost": cost_rows,
+}
 
 
 def _ends_it(error: UserError, extracts: bool) -> bool:

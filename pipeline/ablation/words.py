@@ -58,8 +58,6 @@ def clauses(rows: Sequence[Row], *verdicts: str) -> list[str]:
 def answer(section: ExperimentSection, rows: Sequence[Row]) -> list[str]:
     """Three sentences: the best row at the most shots, what can be told apart, what cannot; then one on what else is
     told of the rows, where there is something."""
-    if not rows:
-        return ["Nothing of this experiment could be run here."]
     apart, level = clauses(rows, AHEAD, BEHIND), clauses(rows, TIE, SAME)
     told = [_best(rows), _joined(apart, "No row can be told apart from what it is compared with")]
     told.append(_joined(level, "Every row can be told apart from what it is compared with"))
@@ -118,16 +116,3 @@ def _line(beside: Sequence[str], row: Row) -> str:
 def _bounds(row: Row, kind: str) -> str:
     low, high = row[f"{kind}_low"], row[f"{kind}_high"]
     return "" if low is None else f"[{_plain(low)}, {_plain(high)}]"
-
-
-def page(section: ExperimentSection, dataset: str, rows: Sequence[Row]) -> str:
-    """The answer on one dataset as Markdown, with what could not be run here."""
-    found, lost = [row for row in rows if row["mAP"] is not None], [row["note"] for row in rows if row["mAP"] is None]
-    missing = f"\nNot run here:\n\n{_items(lost)}\n" if lost else ""
-    told = " ".join(answer(section, found))
-    head = f"# {section.question}\n\nSaid of it: {section.paper}\n\nOn `{dataset}`: {told}\n"
-    return f"{head}{missing}\n{table(section, found)}" if found else head + missing
-
-
-def _items(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)

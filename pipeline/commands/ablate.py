@@ -34,13 +34,12 @@ def ablate(setting: Setting, name: Name, full: Full = False, dataset: Dataset = 
     """An experiment: its table, its plot and the sentences that its figures allow, under results/ablations."""
     from pipeline.ablation.experiment import read_experiment
     from pipeline.ablation.files import read_rows
+    from pipeline.ablation.pages import answer
     from pipeline.ablation.run import run_experiment
-    from pipeline.ablation.words import answer
 
     experiment = read_experiment(setting.places.root, name)
     paths = run_experiment(setting, experiment, dataset or named(setting), full)
-    found = [row for row in read_rows(paths[0]) if row["mAP"] is not None]
-    for line in answer(experiment.section, found):
+    for line in answer(experiment.section, read_rows(paths[0])):
         reporter().say(line)
     for path in paths:
         print(path)

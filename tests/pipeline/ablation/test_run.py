@@ -11,8 +11,8 @@ import pytest
 from cache.scores import read_scores
 from pipeline.ablation.experiment import FOLDER, read_experiment
 from pipeline.ablation.files import read_rows
+from pipeline.ablation.pages import page
 from pipeline.ablation.sequences import PlantSection, planted_file
-from pipeline.ablation.words import page
 from proof.checkout import ROOT, set_params
 from tests.pipeline.prompt import typed
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.ablation.experiment import ExperimentSection
+from pipeline.ablation.pages import page
 from pipeline.ablation.words import answer, clauses, table, verdict
 
 SECTION = ExperimentSection(question="?", paper="?", axis="K", beside=["mask_density"])
@@ -45,7 +46,6 @@ def test_three_sentences_and_what_stands_beside() -> None:
         "The mask density is 0.25.",
     ]
     assert answer(SECTION, [LEVEL])[1] == "No row can be told apart from what it is compared with."
-    assert answer(SECTION, [])[0] == "Nothing of this experiment could be run here."
 
 
 def test_shot_counts_of_one_verdict_are_one_clause() -> None:
@@ -68,4 +68,14 @@ def test_what_is_the_same_for_all_rows_stands_in_a_sentence_not_in_the_table() -
     assert "mask density" not in table(SECTION, [LEVEL, AHEAD])
     assert answer(SECTION, [LEVEL, {**AHEAD, "mask_density": 0.5}])[-1] == (
         "The mask density goes from 0.25 (K=3) to 0.5 (K=2)."
+    )
+
+
+def test_a_page_says_what_could_not_be_run() -> None:
+    gone = {**dict.fromkeys(LEVEL), "row": "K=9", "note": "K=9: no; run 'more'"}
+    told = page(SECTION, "here", [LEVEL, gone])
+    assert "Not run here:\n\n- K=9: no; run 'more'\n\n| row |" in told
+    assert "| K=9 |" not in told
+    assert page(SECTION, "here", [gone]).endswith(
+        "Nothing of this could be run here.\n\nNot run here:\n\n- K=9: no; run 'more'\n"
     )

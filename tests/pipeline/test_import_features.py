@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -21,7 +24,7 @@ from cache.store import folder_of, read_ledger
 from proof.checkout import ROOT, make_folder, set_params
 from stages.extract.encoders.lite0_minilm import HEADS
 from tests.pipeline.prompt import typed
-from tests.stages.imported.written import Given, arrays, given, write_clip_retrieval, write_mat, write_npz
+from tests.stages.imported.written import Given, arrays, given, write_clip_retrieval, write_mat, write_npy, write_npz
 from tests.stages.ingest.given import unreadable
 
 SCORED = ("train", "--shots", "0,1", "--seeds", "2", "-S", "train.gap.steps=4", "-S", "train.gcrdp.steps=4")
@@ -277,3 +280,41 @@ def test_features_without_labels_come_in_and_one_line_says_so(tmp_path: Path) ->
     asked = typed(folder, IMPORT, "given", "-S", "ingest.features.label=null")
     assert "features: no labels (ingest.features.label is null), so that stage one is all that runs" in asked.stderr
     assert typed(folder, IMPORT, "given", "-S", "ingest.features.label=kind").returncode == 0
+
+
+COMMANDS = re.findall(r"`(import-features [^`]*)`", (ROOT / "docs/data.md").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sources that docs/data.md names, but for the published one."""
+    folder = bare(tmp_path_factory.mktemp("shelf") / "home")
+    g = replace(given(), text=given().image + 1)
+    write_mat(folder, given()).rename(folder / "own.mat")
+    write_npz(folder, given()).rename(folder / "features.npz")
+    write_npy(folder, given()).rename(folder / "features")
+    write_clip_retrieval(folder, g, 2, {"category": g.labels}).rename(folder / "embeddings")
+    with h5py.File(folder / "features.h5", "w") as file:
+        file["clip/image"], file["clip/text"], file["id"], file["label"] = g.image, g.text, g.ids, g.labels
+    vectors = {"image_embedding": g.image.tolist(), "text_embedding": g.text.tolist()}
+    pq.write_table(pa.table({**vectors, "id": g.ids, "label": g.labels}), folder / "features.parquet")
+    rows = [f"{item},{label}" for item, label in zip(g.ids, g.labels, strict=True)]
+    (folder / "rows.csv").write_text("\n".join(["id,label", *rows]))
+    (folder / "train_ids.txt").write_text("\n".join(g.ids[:6]))
+    (folder / "test_ids.txt").write_text("\n".join(g.ids[6:]))
+    return folder
+
+
+@pytest.mark.parametrize("command", [own for own in COMMANDS if "raw_features.mat" not in own])
+def test_the_commands_of_the_page_on_data_run_as_they_stand_there(command: str, shelf: Path) -> None:
+    done = typed(shelf, *shlex.split(command), "--json")
+    assert done.returncode == 0, done.stderr
+    assert {row["rows"]: row["count"] for row in json.loads(done.stdout)} == {"image": 12, "text": 12, "name": 0}
+    assert ("no labels" in done.stderr) == (command == "import-features embeddings/ --aligned")
+
+
+def test_the_page_on_data_has_a_command_for_each_format() -> None:
+    sources = {shlex.split(command)[1] for command in COMMANDS}
+    assert sources == {
+        *("features.npz", "features/", "features.h5", "features.parquet", "raw_features.mat", "own.mat", "embeddings/")
+    }

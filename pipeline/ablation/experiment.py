@@ -14,6 +14,7 @@ from pipeline.ablation.sequences import PlantSection
 from pipeline.params import EXPERIMENT, Layer, leaves, read_overlay, read_values
 from stages.section import Section, said, twice
 
+PLANTED = "planted"  # what a dataset of planted sequences is called
 FOLDER, OVERLAYS = "ablations/experiments", "ablations/overlays"
 Kind = Literal["retrieval", "cost"]
 Curve = Literal["mask_density"]  # what training records, mean over its steps
@@ -106,6 +107,11 @@ class Experiment:
         named = [*self.section.runs, *(self.section.full.runs if full else [])]
         return named or [RunSection()]
 
+    @property
+    def planted(self) -> bool:
+        """Whether all of it is of sequences that it plants, so that no dataset plays a part."""
+        return bool(self.section.runs) and all(run.plant is not None for run in self.section.runs)
+
 
 def names_in(root: Path) -> list[str]:
     """The experiments of a checkout, sorted."""
@@ -137,10 +143,9 @@ def _section(path: Path) -> ExperimentSection:
 
 def dataset_layer(root: Path, dataset: str | None) -> Sequence[Layer]:
     """What --dataset stands for: an overlay of that name, which may say more of the data, else the dataset itself."""
-    if dataset is None:
+    if dataset in (None, PLANTED):
         return []
-    overlay = root / OVERLAYS / f"{dataset}.yaml"
-    named = [("dataset", dataset)]
+    overlay, named = root / OVERLAYS / f"{dataset}.yaml", [("dataset", dataset)]
     if not overlay.is_file():
         return [(named, "--dataset")]
     own = read_overlay(overlay)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,9 @@ def retrieval_rows(setting: Setting, experiment: Experiment, dataset: str, full:
     if lost and not cells:
         raise lost[0][1]
     columns: tuple[str, ...] = (*COLUMNS, *section.beside)
-    return table_of(cells, section, setting.params.evaluate.draws) + [_lost(columns, *entry) for entry in lost]
+    again = f"then 'python -m pipeline ablate {experiment.name} --dataset {dataset}' goes on"
+    gone = [_lost(columns, run, f"{_anywhere(setting, one_line(error))}; {again}") for run, error in lost]
+    return table_of(cells, section, setting.params.evaluate.draws) + gone
 
 
 ROWS: Mapping[Kind, Callable[[Setting, Experiment, str, bool], list[Row]]] = {
@@ -65,9 +68,15 @@ def _ends_it(error: UserError, extracts: bool) -> bool:
     return isinstance(error, BusyError) or (isinstance(error, MissingError) and not extracts)
 
 
-def _lost(columns: tuple[str, ...], run: Run, error: UserError) -> Row:
+def _anywhere(setting: Setting, message: str) -> str:
+    """A message without the folders of this machine and without addresses: a table is read on others, too."""
+    message = re.sub(r"https?://\S+", "the hub", message)
+    return message.replace(f"{setting.places.home}/", "").replace(str(Path.home()), "~")
+
+
+def _lost(columns: tuple[str, ...], run: Run, why: str) -> Row:
     name = run.section.name
-    return {**dict.fromkeys(columns), "run": name, "row": name, "note": f"{name}: {one_line(error)}"}
+    return {**dict.fromkeys(columns), "run": name, "row": name, "note": f"{name}: {why}"}
 
 
 def cells_of(made: Made, beside: list[Any]) -> list[Cell]:

@@ -59,8 +59,12 @@ def answer(section: ExperimentSection, rows: Sequence[Row]) -> list[str]:
     """Three sentences: the best row at the most shots, what can be told apart, what cannot; then one on what else is
     told of the rows, where there is something."""
     apart, level = clauses(rows, AHEAD, BEHIND), clauses(rows, TIE, SAME)
-    told = [_best(rows), _joined(apart, "No row can be told apart from what it is compared with")]
-    told.append(_joined(level, "Every row can be told apart from what it is compared with"))
+    told = [_best(rows)]
+    if apart or level:
+        told.append(_joined(apart, "No row can be told apart from what it is compared with"))
+        told.append(_joined(level, "Every row can be told apart from what it is compared with"))
+    else:
+        told.append("There is no row that it could be compared with.")
     return [*told, *(line for name in section.beside if (line := _besides(rows, name)))]
 
 

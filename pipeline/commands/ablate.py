@@ -32,13 +32,13 @@ def register(app: typer.Typer) -> None:
 
 def ablate(setting: Setting, name: Name, full: Full = False, dataset: Dataset = None) -> None:
     """An experiment: its table, its plot and the sentences that its figures allow, under results/ablations."""
-    from pipeline.ablation.experiment import read_experiment
+    from pipeline.ablation.experiment import PLANTED, read_experiment
     from pipeline.ablation.files import read_rows
     from pipeline.ablation.pages import answer
     from pipeline.ablation.run import run_experiment
 
     experiment = read_experiment(setting.places.root, name)
-    paths = run_experiment(setting, experiment, dataset or named(setting), full)
+    paths = run_experiment(setting, experiment, PLANTED if experiment.planted else dataset or named(setting), full)
     for line in answer(experiment.section, read_rows(paths[0])):
         reporter().say(line)
     for path in paths:

@@ -122,3 +122,30 @@ def test_what_experiments_made_counts_as_used(folder: Path) -> None:
     before = heads(folder)
     assert typed(folder, "clean", "--unused").returncode == 0
     assert heads(folder) == before
+
+
+LOST = """
+experiment:
+  question: What does the encoder decide?
+  paper: nothing
+  axis: encoder
+  extracts: true
+  runs:
+    - {name: here}
+    - {name: gone, params: {ingest: {features: {path: nowhere.npz}}}}
+split: {shots: [0], seeds: 1}
+evaluate: {galleries: [target], draws: 100}
+train: {methods: [clip], variants: []}
+"""
+
+
+@pytest.mark.usefixtures("first")
+def test_a_run_that_cannot_be_made_is_told_of_and_the_others_go_on(folder: Path) -> None:
+    (folder / FOLDER / "lost.yaml").write_text(LOST)
+    done = typed(folder, "ablate", "lost", *HERE)
+    assert done.returncode == 0, done.stderr
+    assert "warning: gone: not run here (" in done.stderr
+    rows = read_rows(folder / "results/ablations/lost/features.csv")
+    assert [(row["run"], row["mAP"] is None) for row in rows] == [("here", False), ("gone", True)]
+    assert rows[1]["note"].startswith("gone: features: nowhere.npz is missing; set ingest.features.path to what holds")
+    assert rows[1]["note"].endswith("; then 'python -m pipeline ablate lost --dataset features' goes on")

@@ -45,6 +45,7 @@ def test_three_sentences_and_what_stands_beside() -> None:
         "K=3 is not distinguishable from K=1: -0.2 [-0.6, +0.3].",
         "The mask density is 0.25.",
     ]
+    assert answer(SECTION, [{**LEVEL, "against": ""}])[1] == "There is no row that it could be compared with."
     assert answer(SECTION, [LEVEL])[1] == "No row can be told apart from what it is compared with."
 
 

@@ -19,7 +19,7 @@ from stages.mixture.params import MixtureSection
 from stages.search.params import SearchSection
 from stages.section import Section, said
 from stages.split.params import SplitSection
-from stages.train.params import TrainSection
+from stages.train.params import ClassifySection, TrainSection
 
 EXPERIMENT = "experiment"  # the section in which an overlay says what is asked, see pipeline.ablation
 UNION_TAGS = {"str", "int", "float", "constrained-int", "constrained-float"}  # what pydantic calls a union's branches
@@ -37,6 +37,7 @@ class Params(Section):
     split: SplitSection
     mixture: MixtureSection
     train: TrainSection
+    classify: ClassifySection
     evaluate: EvaluateSection
     search: SearchSection
 

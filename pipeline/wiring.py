@@ -11,11 +11,11 @@ import importlib
 import json
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cache.errors import MissingError, UserError
+from cache.errors import MissingError, UsageError, UserError
 from cache.files import digest_file, digest_of, read_about, read_json
 from cache.shards import is_whole, require_sound
 from cache.store import KINDS_VERSION, folder_of, read_ledger
@@ -23,6 +23,7 @@ from pipeline.folder_state import folder_digest, readable_name
 from pipeline.machine import processor, software
 from pipeline.params import leaves, read_values
 from pipeline.setting import Setting
+from stages.episodes import CLASSIFY
 from stages.evaluate.params import EvaluateParams
 from stages.extract.encoders.registry import inputs_of, refuse_folder
 from stages.extract.params import ExtractParams
@@ -31,6 +32,7 @@ from stages.imported.places import inputs_of as imported_inputs
 from stages.ingest.archives import unpack_archives
 from stages.ingest.datasets import find as find_dataset
 from stages.ingest.datasets.coop_sets import is_coop
+from stages.ingest.datasets.shifts import is_shift, parts_of
 from stages.ingest.params import IngestParams
 from stages.ingest.places import readable
 from stages.items import captions_read
@@ -182,7 +184,10 @@ def _features(setting: Setting) -> Path:
 def _ingest_stamp(setting: Setting) -> str:
     params, section = setting.params, setting.params.ingest
     own: list[Any]
-    if params.dataset == "table":
+    if is_shift(params.dataset):
+        base = params.model_copy(update={"dataset": parts_of(params.dataset)[0]})
+        own = [_ingest_stamp(replace(setting, params=base)), section.blur]
+    elif params.dataset == "table":
         own = [section.table.model_dump(), _file_digest(setting, section.table.path)]
     elif params.dataset == "openmoji":
         own = [section.max_per_class]
@@ -371,6 +376,8 @@ def _evaluate_params(setting: Setting, stamp: str) -> EvaluateParams:
 
 
 def _report_params(setting: Setting, stamp: str) -> ReportParams:
+    if setting.params.split.protocol == CLASSIFY:
+        raise UsageError("report is about retrieval; 'evaluate --task classify' prints the table of classification")
     scores = require(setting, "evaluate")
     heads = require(setting, "train")
     return ReportParams(

@@ -82,6 +82,7 @@ def gather(
     encoder: Annotated[str | None, _flag("--encoder", "The encoder.")] = None,
     weights: Annotated[str | None, _flag("--weights", "A local checkpoint for the encoder.")] = None,
     heads: Annotated[str | None, _flag("--heads", "Linear heads that align two towers.")] = None,
+    task: Annotated[str | None, _flag("--task", "classify: top-1 of pictures, with the methods of `classify`.")] = None,
     shots: Annotated[str | None, _flag("--shots", "Labelled pairs a target class, as in 0,1,3,5.")] = None,
     seeds: Annotated[int | None, _flag("--seeds", "How many draws of the supports.")] = None,
     method: Annotated[
@@ -127,20 +128,27 @@ def gather(
         "verify_on_read": verify_on_read,
     }
     flags = {key: value for key, value in named.items() if value is not None}
-    setting = _setting(overlay or [], behind, assign or [], flags)
+    setting = _setting(overlay or [], behind, assign or [], flags, task)
     _require_reader(access, setting.params.train)
     return _admitted(setting, access)
 
 
-def _setting(overlays: list[Path], behind: Sequence[Layer], assign: list[str], named: dict[str, Any]) -> Setting:
-    """The setting of the repository here, under overlays, what is behind them, -S and named keys, in that order."""
+def _setting(
+    overlays: list[Path], behind: Sequence[Layer], assign: list[str], named: dict[str, Any], task: str | None
+) -> Setting:
+    """The setting of the repository here, under overlays, what is behind them, what a task sets, -S and named keys, in
+    that order."""
     from pipeline.own_methods import placed
     from pipeline.params import load_params, parse_override, refuse_colon  # slow to import, and --help does not need it
     from pipeline.places import find_places, find_root
+    from pipeline.task import task_changes
 
     root = find_root(Path.cwd())
     changes = [parse_override(text) for text in assign]
     params = load_params(root / "params.yaml", overlays, changes, [*named.items()], behind)
+    if task is not None:
+        layers = [*behind, (task_changes(task, params), f"--task {task}")]
+        params = load_params(root / "params.yaml", overlays, changes, [*named.items()], layers)
     places = find_places(root, params.store)
     params = placed(params, places.home)
     _know_names(params.dataset, params.encoder, params.train.methods)

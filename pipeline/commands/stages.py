@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -20,6 +21,10 @@ CLASSES_TITLE = "top-1 in per cent over shots"
 PROTOTYPES_TITLE = (
     "\nnames as prototypes before and after the gap is closed: the gap, and top-1 in per cent by prototypes alone"
 )
+Target = Annotated[
+    list[str] | None,
+    typer.Option("--target-dataset", help="Test the heads on it, too: a dataset, or blur, grey, sketch. With --task."),
+]
 SCORES_TITLE = "mAP and its kin in per cent, gallery `{}`"
 
 
@@ -72,7 +77,7 @@ def mixture(setting: Setting, as_json: AsJson = False) -> None:
     show(mixture_rows(_refresh(setting, "mixture")), as_json)
 
 
-def train(setting: Setting, as_json: AsJson = False) -> None:
+def train(setting: Setting, target_dataset: Target = None, as_json: AsJson = False) -> None:
     """Episodes + features -> heads; at the prompt their scores are printed."""
     from cache.store import read_ledger
     from pipeline.tables import chosen_lines
@@ -82,15 +87,16 @@ def train(setting: Setting, as_json: AsJson = False) -> None:
         reporter().say(line)
     some_stand = read_ledger(path).of("heads")  # where every row failed, there is nothing to score
     if some_stand and setting.places.stage is None:
-        evaluate(setting, as_json)
+        evaluate(setting, target_dataset, as_json)
 
 
-def evaluate(setting: Setting, as_json: AsJson = False) -> None:
+def evaluate(setting: Setting, target_dataset: Target = None, as_json: AsJson = False) -> None:
     """Heads + episodes -> scores."""
     from pipeline.tables import lacking_rows, score_rows
 
-    if setting.params.split.protocol == CLASSIFY:
-        _show_classes(setting, [_refresh(setting, "evaluate")], as_json)
+    if setting.params.split.protocol == CLASSIFY or target_dataset:
+        scores = _refresh(setting, "evaluate")
+        _show_classes(setting, [scores], _shifted(setting, target_dataset), as_json)
         return
     galleries = setting.params.evaluate.galleries
     title = SCORES_TITLE.format("target" if "target" in galleries else galleries[0])
@@ -98,14 +104,21 @@ def evaluate(setting: Setting, as_json: AsJson = False) -> None:
     show(score_rows(scores, lacking_rows(scores.with_name("metrics.json"))), as_json, title)
 
 
-def _show_classes(setting: Setting, scores: Sequence[Path], as_json: bool) -> None:
-    """The table of classification of some files of scores."""
+def _shifted(setting: Setting, targets: list[str] | None) -> list[Path]:
+    """The scores of the same heads on other test sets."""
+    from pipeline.shifting import scored_on
+
+    return [scored_on(setting, name.strip()) for target in targets or [] for name in target.split(",")]
+
+
+def _show_classes(setting: Setting, scores: Sequence[Path], shifted: Sequence[Path], as_json: bool) -> None:
+    """The table of classification of some files of scores, and behind it of other test sets."""
     from pipeline import class_table as tables
 
     cells = tables.class_cells(scores)
     for line in tables.left_out(cells, setting.params.split.shots):
         reporter().warn(line)
-    whole = tables.with_mean(cells)
+    whole = tables.with_mean(cells) | tables.with_mean(tables.class_cells(shifted))
     show(tables.typed_rows(whole) if as_json else tables.shown_rows(whole), as_json, CLASSES_TITLE)
     told = [
         row for path in scores for row in tables.prototype_rows(path.with_name("metrics.json"), tables.dataset_of(path))

@@ -36,7 +36,7 @@ class Judged:
     figures[`top-1`] (Q,) is 1 where the class with the highest logit is one of theirs, else 0; figures[`ap`] (Q,) is
     the average precision of all classes in the order of their logits, 1 / rank of the class of an item that has one;
     top (Q, <= TOP): the classes with the highest logits. prototypes: see prototype_figures, of a head that maps
-    pictures, else empty."""
+    pictures and where its supports are at hand, else empty."""
 
     task: Task
     queries: list[str]
@@ -76,7 +76,7 @@ def judge(task: Task, head: Head, items: Items) -> Judged:
     contender = {**task.contender, "names": task.contender["names"] or not judges(head)}
     top = np.array(classes)[order[:, :TOP]]
     told: Figures = {}
-    if isinstance(head, ClassHead) and head.mapped is not None:
+    if isinstance(head, ClassHead) and head.mapped is not None and task.episode.ids["support"]:
         told = prototype_figures(head, items, task.episode)
     return Judged(replace(task, contender=contender), chosen.ids, labels, figures, top, told)
 

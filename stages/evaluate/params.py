@@ -42,3 +42,4 @@ class EvaluateParams:
     queries: Path
     metrics: Path
     made_from: str
+    shifted: bool = False  # manifest and features are those of another dataset than the heads and episodes

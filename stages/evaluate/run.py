@@ -15,6 +15,7 @@ from cache.errors import UserError, counted
 from cache.features import REMEDY
 from cache.files import write_json
 from cache.heads import HEAD
+from cache.manifest import read_manifest
 from cache.scores import write_queries, write_scores
 from cache.shards import require_whole
 from cache.store import Ledger, folder_of, in_part, read_ledger
@@ -23,6 +24,7 @@ from stages.evaluate.classification import PROTOCOL as CLASSIFY
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.plan import CONTENDER, Task, plan_tasks
 from stages.evaluate.ranking import Result, evaluate_task, look
+from stages.evaluate.shift import on_target
 from stages.evaluate.summary import label, summarise
 from stages.evaluate.tables import Row, query_table, score_rows
 from stages.heads.files import load_head
@@ -39,7 +41,7 @@ def run(params: EvaluateParams) -> None:
     """Score all heads of the ledger; write scores, queries and metrics, as a part where the ledger is one."""
     items = load_items(params.store, params.manifest, params.features, params.mixtures, params.captions)
     require_sound(params.store, items)
-    episodes, ledger = read_episodes(params.episodes), read_ledger(params.heads)
+    episodes, ledger = _episodes(params, items), read_ledger(params.heads)
     about = {"dataset": params.dataset, "encoder": params.label, "features": items.keys["image"]}
     score = _classified if {episode.protocol for episode in episodes} == {CLASSIFY} else _ranked
     summary, queries, scores = score(params, items, episodes, ledger, about)
@@ -47,6 +49,17 @@ def run(params: EvaluateParams) -> None:
     write_json(params.metrics, {"made_from": made_from, **summary, **_lacking(ledger)})
     write_queries(params.queries, queries, made_from)
     write_scores(params.scores, scores, made_from)
+
+
+def _episodes(params: EvaluateParams, items: Items) -> list[Episode]:
+    """The episodes that the heads were trained on, with the test items of the target where that is another dataset."""
+    episodes = read_episodes(params.episodes)
+    if not params.shifted:
+        return episodes
+    manifest = read_manifest(params.manifest)
+    splits = dict(zip(manifest.ids, manifest.splits, strict=True))
+    labels = dict(zip(items.ids, items.labels, strict=True))
+    return [on_target(episode, labels, splits, manifest.name) for episode in episodes]
 
 
 def _ranked(params: EvaluateParams, items: Items, episodes: list[Episode], ledger: Ledger, about: Row) -> Tables:

@@ -28,12 +28,13 @@ class TableSection(Section):
 
 
 class IngestSection(Section):
-    """The section `ingest` of params.yaml."""
+    """The section `ingest` of params.yaml; blur: of degraded copies, in units of a picture's shorter side."""
 
     root: str
     captions: Captions
     max_per_class: int = Field(ge=2)
     class_text: Annotated[str, spelled(r"[^{}]*\{\}[^{}]*", "text with one {} for the class name")]
+    blur: float = Field(gt=0, le=0.5)
     allow_missing: bool
     table: TableSection
     features: FeaturesSection

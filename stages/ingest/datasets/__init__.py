@@ -11,6 +11,7 @@ from typing import Any
 from cache.errors import MissingError, UsageError
 from stages.ingest.datasets.coop_sets import COOP_SETS, as_typed, find_coop, is_coop
 from stages.ingest.datasets.dataset import Dataset
+from stages.ingest.datasets.shifts import is_shift, parts_of, shift_of
 
 _NUSWIDE = Dataset(
     name="nuswide",
@@ -149,6 +150,8 @@ DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in _KNOWN}
 
 def find(name: str) -> Dataset:
     """The dataset of that name; UsageError names the nearest one, and what there is."""
+    if is_shift(name):
+        return shift_of(find(parts_of(name)[0]), name)
     if is_coop(name):
         return find_coop(name)
     if name not in DATASETS:

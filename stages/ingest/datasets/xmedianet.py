@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from cache.errors import UserError, counted
 from cache.manifest import Manifest
 from stages.ingest.absent import Incomplete
+from stages.ingest.class_folders import disagreement
 from stages.ingest.pairs import Pair, unmeasured
 from stages.ingest.params import IngestParams
 from stages.ingest.places import confined, from_home, whole_folder
@@ -25,12 +26,13 @@ Named = tuple[str, str, str | None]  # a picture and its text, relative to image
 def load(params: IngestParams) -> Manifest | Incomplete:
     """The manifest, bytes and digests not yet read: id = the picture's path without suffix, class = its category.
 
-    Pairs whose text is missing are left out. UserError where the categories of pictures and texts, or a picture's and
-    its text's, differ, and for a line that cannot be read."""
+    Pairs whose text is missing are left out. UserError where the categories of pictures and texts, of folders and
+    lists, or a picture's and its text's, differ, and for a line that cannot be read."""
     root = whole_folder(params)
     _require_same_categories(root)
     place = from_home(root, params.home)
     named = list(_by_lists(root, place) if any(_lists(root)) else _by_names(root))
+    _require_listed(root, {image.split("/")[0] for image, _, _ in named})
     lost = [f"text/{text}" for _, text, _ in named if not confined("xmedianet", root, f"text/{text}").is_file()]
     gone = set(lost)
     pairs = [_pair(root, *one) for one in named if f"text/{one[1]}" not in gone]
@@ -57,6 +59,13 @@ def _require_same_categories(root: Path) -> None:
             f"xmedianet: {counted(len(odd), 'category has', 'categories have')} a folder in one part alone, the first "
             f"is '{odd[0]}', in {there}/ and not in {lacking}/; unpack the archive again"
         )
+
+
+def _require_listed(root: Path, categories: set[str]) -> None:
+    """UserError where a category of the lists is no folder, or a folder of pictures stands in no list."""
+    disagree = disagreement(categories, root / "image", "the lists", "image/")
+    if disagree:
+        raise UserError(f"xmedianet: {disagree}; get the lists and the archive anew")
 
 
 def _lists(root: Path) -> list[bool]:

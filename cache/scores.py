@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cache.errors import DamagedError, UserError
+from cache.errors import DamagedError, UserError, counted
 from cache.files import read_about, read_table, write_table
 from cache.store import shown
 
@@ -102,7 +102,8 @@ def _refuse_gaps(path: Path, table: pa.Table) -> None:
             gaps = pc.or_(gaps, pc.invert(pc.fill_null(pc.is_finite(column), False)))
         if count := pc.sum(gaps).as_py():
             first = table.filter(gaps).slice(0, 1).to_pylist()[0]
-            raise UserError(f"{shown(path)}: {count} rows have no usable '{field.name}', the first is {_told(first)}")
+            many = counted(count, "row has", "rows have")
+            raise UserError(f"{shown(path)}: {many} no usable '{field.name}', the first is {_told(first)}")
 
 
 def _refuse_twins(path: Path, table: pa.Table, unique: list[str]) -> None:
@@ -110,7 +111,8 @@ def _refuse_twins(path: Path, table: pa.Table, unique: list[str]) -> None:
     twins = counts.filter(pc.greater(counts["count_all"], 1))
     if twins.num_rows:
         first = twins.drop_columns(["count_all"]).slice(0, 1).to_pylist()[0]
-        raise UserError(f"{shown(path)}: {twins.num_rows} figures stand more than once, the first is {_told(first)}")
+        many = counted(twins.num_rows, "figure stands", "figures stand")
+        raise UserError(f"{shown(path)}: {many} more than once, the first is {_told(first)}")
 
 
 def _told(row: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from typing import Any, Protocol, TypeVar
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from cache.errors import UsageError, UserError, one_line
+from cache.errors import UsageError, UserError, counted, one_line
 from stages.progress import reporter
 from stages.section import Backend
 
@@ -84,7 +84,7 @@ def work_by_crew(
         except TerminatedWorkerError as error:
             if attempt == 2:
                 raise UserError(_lost(crew, "twice", len(waiting))) from error
-            reporter().warn(f"a worker process died; {len(waiting)} {crew.piece}s are given out again")
+            reporter().warn(f"a worker process died; {_many(crew, len(waiting))} given out again")
         except WorkerLostError as error:
             often = f"{RAY['max_task_retries'] + 1} times over one {crew.piece}"
             raise UserError(_lost(crew, often, len(waiting))) from error
@@ -96,7 +96,11 @@ class WorkerLostError(Exception):
 
 def _lost(crew: Crew, often: str, count: int) -> str:
     mend = "use fewer --workers, or give it more memory"
-    return f"{crew.stage}: a worker process died {often}, {count} {crew.piece}s are left; {mend}"
+    return f"{crew.stage}: a worker process died {often}, {_many(crew, count)} left; {mend}"
+
+
+def _many(crew: Crew, count: int) -> str:
+    return counted(count, f"{crew.piece} is", f"{crew.piece}s are")
 
 
 def _by_loky(crew: Crew, work: Work[Task, Done], tasks: list[Task]) -> Iterator[Done]:

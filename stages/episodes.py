@@ -74,9 +74,10 @@ def classic_episode(ids: Sequence[str], labels: Sequence[tuple[str, ...]], split
     one half is empty."""
     bare = [name for name, split in zip(ids, splits, strict=True) if split is None]
     if bare:
+        many = f"{len(bare)} of {len(ids)} items {'has' if len(bare) == 1 else 'have'} none"
         raise UserError(
-            f"split: protocol classic is the dataset's own split, and {len(bare)} of {len(ids)} items have none, the "
-            f"first is '{bare[0]}'; set split.protocol to parity or random"
+            f"split: protocol classic is the dataset's own split, and {many}, the first is '{bare[0]}'; set "
+            "split.protocol to parity or random"
         )
     rows = {role: [i for i, own in enumerate(splits) if own == split] for role, split in _CLASSIC_ROLES.items()}
     for role, split in _CLASSIC_ROLES.items():

@@ -106,7 +106,7 @@ class Items:
         place = {name: row for row, name in enumerate(self.ids)}
         lost = [name for name in ids if name not in place]
         if lost:
-            some = f"{len(lost)} of {len(ids)} ids of the episodes have no features"
+            some = f"{len(lost)} of {len(ids)} ids of the episodes {'has' if len(lost) == 1 else 'have'} no features"
             raise MissingError(f"{lost[0]}: {some}; run 'split' again")
         return np.array([place[name] for name in ids], dtype=np.int64)
 

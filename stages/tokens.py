@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.errors import ParamsError, UserError
+from cache.errors import ParamsError, UserError, counted
 from cache.features import FeatureCache, Modality
 from cache.hdf5 import Array
 
@@ -70,10 +70,9 @@ def check_tokens(sources: list[Tokens], ids: list[str], components: int) -> None
     for source in sources:
         empty = np.flatnonzero(source.lengths == 0)
         if len(empty):
-            raise UserError(
-                f"{ids[empty[0]]}: its {source.modality} has no token, and so have {len(empty) - 1} others;"
-                " leave them out of the dataset and run 'ingest' again"
-            )
+            others = f" ({counted(len(empty) - 1, 'other has', 'others have')} none either)" if len(empty) > 1 else ""
+            leave = f"leave {'them' if others else 'it'} out of the dataset and run 'ingest' again"
+            raise UserError(f"{ids[empty[0]]}: its {source.modality} has no token{others}; {leave}")
         most = int(source.lengths.max())
         if most < components:
             raise ParamsError(

@@ -187,13 +187,15 @@ def tell_losses(job: Job, cache: FeatureCache) -> None:
     """Say what of the rows could not be used, and what was cut."""
     failed = cache.failed.num_rows
     if failed:
+        are, they = ("is", "it is") if failed == 1 else ("are", "they are")
         reporter().warn(
-            f"{failed} of {len(job.rows)} {job.kind}s could not be read and are left out; "
-            f"they are listed in {store.shown(job.folder / features.FAILED)}"
+            f"{failed} of {len(job.rows)} {job.kind}s could not be read and {are} left out; "
+            f"{they} listed in {store.shown(job.folder / features.FAILED)}"
         )
     cut = pc.sum(cache.columns(["truncated"])["truncated"]).as_py() or 0
     if cut:
-        limit = job.encoder.context
+        exceed, was, them = ("exceeds", "was", "it") if cut == 1 else ("exceed", "were", "them")
         reporter().warn(
-            f"{cut} of {len(job.rows)} {job.kind}s exceed {limit} tokens and were cut; column 'truncated' marks them"
+            f"{cut} of {len(job.rows)} {job.kind}s {exceed} {job.encoder.context} tokens and {was} cut; column "
+            f"'truncated' marks {them}"
         )

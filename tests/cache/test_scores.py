@@ -63,21 +63,21 @@ def test_rows_come_back_as_written_from_dicts_and_from_a_table(
 @pytest.mark.parametrize(("write", "row", "schema"), [(w, r, s) for w, _, r, s in TABLES])
 def test_no_cell_is_null(tmp_path: Path, write: Write, row: dict[str, Any], schema: pa.Schema) -> None:
     for name in schema.names:
-        with pytest.raises(UserError, match=f"s: 1 rows have no usable '{name}', the first is "):
+        with pytest.raises(UserError, match=f"s: 1 row has no usable '{name}', the first is "):
             write(tmp_path / "s", [row, {**row, "seed": 7, name: None}], "made")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_value_that_is_no_finite_number_is_refused(tmp_path: Path, value: float) -> None:
-    with pytest.raises(UserError, match=r"1 rows have no usable 'value', the first is dataset=tiny, .*, seed=1, .*"):
+    with pytest.raises(UserError, match=r"1 row has no usable 'value', the first is dataset=tiny, .*, seed=1, .*"):
         scores.write_scores(tmp_path / "s", [{**SCORE, "value": value}], "made")
     with pytest.raises(UserError, match="no usable 'ap'"):
         scores.write_queries(tmp_path / "s", [{**QUERY, "ap": value}], "made")
 
 
 def test_a_figure_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"1 figures stand more than once, the first is dataset=tiny, .*, metric=mAP$"):
+    with pytest.raises(UserError, match=r"1 figure stands more than once, the first is dataset=tiny, .*, metric=mAP$"):
         scores.write_scores(tmp_path / "s", [SCORE, {**SCORE, "value": 0.1}], "made")
 
 

@@ -247,7 +247,7 @@ def test_classic_needs_the_official_split_whole() -> None:
     with pytest.raises(UserError) as error:
         draw_episodes(ids, labels, splits, **section([0], "classic"))
     assert str(error.value) == (
-        "split: protocol classic is the dataset's own split, and 1 of 8 items have none, the first is 'd1'; set "
+        "split: protocol classic is the dataset's own split, and 1 of 8 items has none, the first is 'd1'; set "
         "split.protocol to parity or random"
     )
     for split, lacking in (("train", "test"), ("test", "train")):

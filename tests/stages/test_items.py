@@ -251,7 +251,7 @@ def test_taking_rows_keeps_what_belongs_together(world):
 def test_rows_of_ids_and_the_message_for_a_lost_one(world):
     items = load(world)
     assert items.rows_of([build.IDS[7], build.IDS[0]]).tolist() == [7, 0]
-    with pytest.raises(MissingError, match=r"^nobody: 1 of 2 ids of the episodes have no features; run 'split' again$"):
+    with pytest.raises(MissingError, match=r"^nobody: 1 of 2 ids of the episodes has no features; run 'split' again$"):
         items.rows_of([build.IDS[0], "nobody"])
 
 

@@ -66,7 +66,7 @@ def test_an_item_without_a_token_is_named_with_how_many_others(tmp_path: Path) -
     with pytest.raises(UserError) as caught:
         check_tokens(list(both), IDS, 1)
     assert str(caught.value) == (
-        "a: its text has no token, and so have 1 others; leave them out of the dataset and run 'ingest' again"
+        "a: its text has no token (1 other has none either); leave them out of the dataset and run 'ingest' again"
     )
 
 

@@ -253,5 +253,5 @@ def test_two_towers_attend_to_the_tokens_of_their_own_spaces(tmp_path: Path) -> 
 def test_an_item_without_a_token_is_named(items: Items) -> None:
     text = items.tokens["text"]
     lengths = np.where(np.arange(len(items)) == 3, 0, text.lengths)
-    with pytest.raises(UserError, match=rf"^{items.ids[3]}: its text has no token, and so have 0 others; leave them"):
+    with pytest.raises(UserError, match=rf"^{items.ids[3]}: its text has no token; leave it out of the"):
         tokens_of(replace(items, tokens={**items.tokens, "text": replace(text, lengths=lengths)}))

@@ -99,8 +99,8 @@ def _state(dataset: Dataset, folder: Path, setting: Setting) -> str:
     own = getattr(setting.params.ingest, dataset.name, None)  # a section of its own, with a path
     if own is not None:
         return "yours" if own.path is None else "found" if is_filled(setting.places.inside(own.path)) else "missing"
-    if dataset.name == "openmoji":
-        return "found" if is_filled(folder / "images") else "built in"
+    if dataset.address is None:  # ingest makes it
+        return "found" if is_filled(folder) else "built in"
     lost = lacking(folder, dataset.parts)
     if not lost if dataset.parts else any(any(folder.glob(mark)) for mark in LAYOUTS):
         return "found"

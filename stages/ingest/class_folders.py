@@ -49,7 +49,7 @@ def disagreement(classes: Collection[str], root: Path, written: str, place: str)
     odd = [folder for folder in folders if folder not in classes and pictures_in(root / folder)]
     if odd:
         are = counted(len(odd), "folder of pictures", "folders of pictures")
-        return f"{are} in {place} that {written} does not name, the first is '{odd[0]}'{meant(odd[0], classes)}"
+        return f"{are} in {place} and not in {written}, the first is '{odd[0]}'{meant(odd[0], classes)}"
     return None
 
 

@@ -41,13 +41,11 @@ def params(
     """Parameters whose home is `home`; keywords go into ingest.table."""
     section = IngestSection.model_validate(
         {
-            "root": "data/raw",
+            **SHIPPED["ingest"],
             "captions": captions,
             "max_per_class": most,
-            "class_text": "a photo of a {}",
             "allow_missing": allow_missing,
             "table": TableSection.model_validate({**TABLE, **table}),
-            "features": SHIPPED["ingest"]["features"],
         }
     )
     return IngestParams(

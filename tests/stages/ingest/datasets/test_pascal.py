@@ -207,8 +207,8 @@ def wordless(root: Path) -> None:
         ),
         (
             other_folder,
-            "pascal: 1 folder of pictures in data/raw/pascal that pascal_sentence_captions.csv does not name, the "
-            "first is 'train'; lay each picture at <category>/<picture>.jpg",
+            "pascal: 1 folder of pictures in data/raw/pascal and not in pascal_sentence_captions.csv, the first is "
+            "'train'; lay each picture at <category>/<picture>.jpg",
         ),
         (
             other_columns,

@@ -150,7 +150,7 @@ def test_a_folder_of_pictures_that_no_category_names_is_one_line(tmp_path: Path)
     with pytest.raises(UserError) as error:
         run(params(tmp_path, "wikipedia"))
     assert str(error.value) == (
-        "wikipedia: 1 folder of pictures in images/ that categories.list does not name, the first is 'arts'; did you "
+        "wikipedia: 1 folder of pictures in images/ and not in categories.list, the first is 'arts'; did you "
         "mean 'art'?; unpack the archive again"
     )
 

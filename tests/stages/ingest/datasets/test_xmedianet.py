@@ -112,6 +112,16 @@ def crossed_lists(root: Path) -> None:
     write(root / "txt_train_list.txt", "bee/t1.txt 1\nbee/t2.txt 1\n")
 
 
+def unlisted(root: Path) -> None:
+    for path in ("image/zebra/i1.jpg", "text/zebra/t1.txt"):
+        write(root / path, b"x")
+
+
+def folderless(root: Path) -> None:
+    write(root / "img_test_list.txt", "elk/i1.jpg 1\n")
+    write(root / "txt_test_list.txt", "elk/t1.txt 1\n")
+
+
 def numberless(root: Path) -> None:
     write(root / "img_test_list.txt", "\nbee/i1.jpg\n")
 
@@ -151,6 +161,16 @@ def wordless(root: Path) -> None:
             numberless,
             "xmedianet: img_test_list.txt line 2 is 'bee/i1.jpg'; it must be <category>/<file> and the category's "
             "number",
+        ),
+        (
+            unlisted,
+            "xmedianet: 1 folder of pictures in image/ and not in the lists, the first is 'zebra'; get the lists and the "
+            "archive anew",
+        ),
+        (
+            folderless,
+            "xmedianet: 1 category of the lists is no folder in image/, the first is 'elk'; get the lists and the "
+            "archive anew",
         ),
         (upwards, "xmedianet: 'text/bee/../../../secret' leads out of "),
         (again, "xmedianet: 1 id stands more than once, the first is 'bee/i2'; give each row an id of its own"),

@@ -16,12 +16,14 @@ if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
 @dataclass(frozen=True)
 class Setting:
     """One run of a command: the parameters and the places. made: what it has made so far, by stage, which then stands
-    for this command though a part of it may have failed. scanned: the state of folders that were gone through."""
+    for this command though a part of it may have failed. scanned: the state of folders that were gone through. more:
+    further datasets that a command was asked for, see pipeline.several."""
 
     params: Params
     places: Places
     made: dict[str, Path] = field(default_factory=dict, compare=False)
     scanned: dict[Path, str] = field(default_factory=dict, compare=False)
+    more: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

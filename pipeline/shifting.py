@@ -54,5 +54,5 @@ def _setting_of(setting: Setting, target: str) -> Setting:
     """The setting of a target, in a folder of runs/ of its own."""
     name = f"{setting.params.dataset}{BETWEEN}{target}" if target in KINDS else as_file_name(target)
     find(name)
-    places = replace(setting.places, aside=FOLDER.format(as_file_name(target)))
+    places = replace(setting.places, aside=f"{setting.places.aside}/{FOLDER.format(as_file_name(target))}".strip("/"))
     return Setting(setting.params.model_copy(update={"dataset": name}), places)

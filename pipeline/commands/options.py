@@ -78,7 +78,7 @@ def gather(
         list[Path] | None,
         typer.Option("--overlay", help="A file with some keys of params.yaml.", rich_help_panel=PANEL),
     ] = None,
-    dataset: Annotated[str | None, _flag("--dataset", "The dataset.")] = None,
+    dataset: Annotated[str | None, _flag("--dataset", "The dataset; of --task classify several, as in a,b.")] = None,
     encoder: Annotated[str | None, _flag("--encoder", "The encoder.")] = None,
     weights: Annotated[str | None, _flag("--weights", "A local checkpoint for the encoder.")] = None,
     heads: Annotated[str | None, _flag("--heads", "Linear heads that align two towers.")] = None,
@@ -137,7 +137,7 @@ def _setting(
     overlays: list[Path], behind: Sequence[Layer], assign: list[str], named: dict[str, Any], task: str | None
 ) -> Setting:
     """The setting of the repository here, under overlays, what is behind them, what a task sets, -S and named keys, in
-    that order."""
+    that order. Of several datasets the first is its own, see Setting.more."""
     from pipeline.own_methods import placed
     from pipeline.params import load_params, parse_override, refuse_colon  # slow to import, and --help does not need it
     from pipeline.places import find_places, find_root
@@ -145,6 +145,8 @@ def _setting(
 
     root = find_root(Path.cwd())
     changes = [parse_override(text) for text in assign]
+    first, *more = str(named.get("dataset", "")).split(",")
+    named = {**named, "dataset": first} if more else named
     params = load_params(root / "params.yaml", overlays, changes, [*named.items()], behind)
     if task is not None:
         layers = [*behind, (task_changes(task, params), f"--task {task}")]
@@ -154,7 +156,7 @@ def _setting(
     _know_names(params.dataset, params.encoder, params.train.methods)
     if places.stage:
         refuse_colon(root / "params.yaml")
-    return Setting(params, places)
+    return Setting(params, places, more=tuple(name.strip() for name in more))
 
 
 def _require_reader(access: str | None, section: TrainSection) -> None:
@@ -191,9 +193,12 @@ def _know_names(dataset: str, encoder: str, methods: list[str]) -> None:
 Behind = Callable[..., Sequence[Any]]  # what a command was given, the shared flags left out -> layers
 
 
-def takes_setting(command: Callable[..., None], behind: Behind | None = None) -> Callable[..., None]:
+def takes_setting(
+    command: Callable[..., None], behind: Behind | None = None, several: bool = False
+) -> Callable[..., None]:
     """Give a command, whose first argument is the setting, the shared flags in place of it; a flag of its own that is
-    called as a shared one stands for that. behind: what the command puts behind a person's overlays."""
+    called as a shared one stands for that. behind: what the command puts behind a person's overlays; several: whether
+    it goes through more than one dataset."""
     own = [p for n, p in inspect.signature(command, eval_str=True).parameters.items() if n != "setting"]
     named = {p.name for p in own}
     flags_of = inspect.signature(gather, eval_str=True).parameters
@@ -202,7 +207,10 @@ def takes_setting(command: Callable[..., None], behind: Behind | None = None) ->
     @functools.wraps(command)
     def run(**given: Any) -> None:
         flags = {name: given.pop(name) for name in shared}
-        command(setting=gather(**flags, behind=behind(**given) if behind else ()), **given)
+        setting = gather(**flags, behind=behind(**given) if behind else ())
+        if setting.more and not several:
+            raise UsageError(f"--dataset {flags['dataset']}: this command takes one dataset; name one of them")
+        command(setting=setting, **given)
 
     run.__signature__ = inspect.Signature([*own, *shared.values()])  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in [*own, *shared.values()]}

@@ -31,7 +31,7 @@ SCORES_TITLE = "mAP and its kin in per cent, gallery `{}`"
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
     for command in (ingest, extract, split, mixture, train, evaluate, report):
-        app.command(rich_help_panel="Stages")(takes_setting(command))
+        app.command(rich_help_panel="Stages")(takes_setting(command, several=command in (train, evaluate)))
 
 
 def _make(setting: Setting, name: str) -> Path:
@@ -80,12 +80,13 @@ def mixture(setting: Setting, as_json: AsJson = False) -> None:
 def train(setting: Setting, target_dataset: Target = None, as_json: AsJson = False) -> None:
     """Episodes + features -> heads; at the prompt their scores are printed."""
     from cache.store import read_ledger
+    from pipeline.several import settings_of
     from pipeline.tables import chosen_lines
 
-    path = _refresh(setting, "train")
-    for line in chosen_lines(path):
+    paths = [_refresh(own, "train") for own in settings_of(setting)]
+    for line in (line for path in paths for line in chosen_lines(path)):
         reporter().say(line)
-    some_stand = read_ledger(path).of("heads")  # where every row failed, there is nothing to score
+    some_stand = all(read_ledger(path).of("heads") for path in paths)  # else there is nothing to score
     if some_stand and setting.places.stage is None:
         evaluate(setting, target_dataset, as_json)
 
@@ -94,14 +95,24 @@ def evaluate(setting: Setting, target_dataset: Target = None, as_json: AsJson = 
     """Heads + episodes -> scores."""
     from pipeline.tables import lacking_rows, score_rows
 
-    if setting.params.split.protocol == CLASSIFY or target_dataset:
-        scores = _refresh(setting, "evaluate")
-        _show_classes(setting, [scores], _shifted(setting, target_dataset), as_json)
+    if setting.params.split.protocol == CLASSIFY or target_dataset or setting.more:
+        _classify(setting, target_dataset, as_json)
         return
     galleries = setting.params.evaluate.galleries
     title = SCORES_TITLE.format("target" if "target" in galleries else galleries[0])
     scores = _refresh(setting, "evaluate")
     show(score_rows(scores, lacking_rows(scores.with_name("metrics.json"))), as_json, title)
+
+
+def _classify(setting: Setting, targets: list[str] | None, as_json: bool) -> None:
+    """Score the heads of each dataset, and on each other test set; show it all."""
+    from pipeline.several import settings_of, write_joined
+
+    each = settings_of(setting)
+    scores = [_refresh(own, "evaluate") for own in each]
+    if len(each) > 1:
+        reporter().say(f"scores of all: {write_joined(setting.places, scores)}")
+    _show_classes(setting, scores, [path for own in each for path in _shifted(own, targets)], as_json)
 
 
 def _shifted(setting: Setting, targets: list[str] | None) -> list[Path]:

@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cache.errors import UsageError
+from stages.heads.classifier import ClassHead
 from stages.heads.gated import Gate, GatedHead
 from stages.heads.head import Affine, Head
 from stages.heads.linear import MATCH_OF, LinearHead, Residual
@@ -98,6 +99,8 @@ def onnx_of(head: Head, like: Items, gallery: Gallery) -> onnx.ModelProto:
             _linear(graph, head, like, modality)
         elif isinstance(head, GatedHead):
             _gated(graph, head, like, modality)
+        elif isinstance(head, ClassHead):
+            _classifier(graph, head, like, modality)
         elif isinstance(head, PosteriorHead):
             _posterior(graph, head, like, modality, gallery)
         elif isinstance(head, OwnHead):
@@ -164,6 +167,13 @@ def _mapped(graph: _Graph, head: LinearHead, modality: Modality, value: str) -> 
 def _gated(graph: _Graph, head: GatedHead, like: Items, modality: Modality) -> None:
     values = graph.sphere(_pooled(graph, like, modality), head.about["aligned"], head.align.get(modality))
     found = graph.unit(_blended(graph, values, head.gates[modality]))
+    graph.output(found, f"{modality}_vectors", f"{modality}s", "d")
+
+
+def _classifier(graph: _Graph, head: ClassHead, like: Items, modality: Modality) -> None:
+    found = graph.sphere(_pooled(graph, like, modality), head.about["aligned"], head.align.get(modality))
+    if head.mapped is not None and modality == "image":
+        found = graph.unit(graph.residual(found, head.mapped))
     graph.output(found, f"{modality}_vectors", f"{modality}s", "d")
 
 

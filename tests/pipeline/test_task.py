@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cache.errors import UsageError
 from cache.files import write_json
-from cache.scores import write_scores
+from cache.scores import read_scores, write_scores
 from pipeline.class_table import class_cells, left_out, prototype_rows, shown_rows, typed_rows, with_mean
 from pipeline.commands.options import gather
 from pipeline.params import Params
+from pipeline.several import settings_of, write_joined
 from stages.stats import support_interval
+from tests.conftest import ROOT
+from tests.pipeline.prompt import typed
 
 
 def params(**flags: Any) -> Params:
@@ -133,3 +139,78 @@ def test_prototypes_are_told_by_method_state_and_kind_over_shots(tmp_path: Path)
         {**both, "prototypes": "gap", "1": "0.50 ± 0.10", "4": ""},
         {**both, "prototypes": "names", "1": "70.0", "4": "80.0 ± 5.0"},
     ]
+
+
+def test_several_datasets_have_a_folder_each_and_one_table_of_scores(tmp_path: Path) -> None:
+    setting = gather(task="classify", dataset="coop:eurosat, openmoji,coop-eurosat")
+    assert setting.more == ("openmoji", "coop-eurosat")
+    each = settings_of(setting)
+    assert [own.params.dataset for own in each] == ["coop-eurosat", "openmoji"]
+    assert [own.places.to_write("x").parent.name for own in each] == ["coop-eurosat", "openmoji"]
+    paths = [scores(tmp_path / "a", "a", A), scores(tmp_path / "b", "b", B)]
+    joined = write_joined(replace(setting.places, root=tmp_path), paths)
+    assert joined == tmp_path / "runs" / "classify" / "results" / "scores.parquet"
+    assert read_scores(joined)["dataset"].to_pylist() == [*["a"] * 8, *["b"] * 4]
+    with pytest.raises(UsageError, match="names several, whose mean is for classification; pass --task classify, or"):
+        settings_of(gather(dataset="openmoji,coop:eurosat"))
+    with pytest.raises(UsageError, match="no dataset 'emoji'"):
+        settings_of(gather(task="classify", dataset="openmoji,emoji"))
+
+
+def test_a_command_that_takes_one_dataset_refuses_several() -> None:
+    done = typed(ROOT, "split", "--dataset", "openmoji,coop:eurosat")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "--dataset openmoji,coop:eurosat: this command takes one dataset; name one of them\n"
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 60 pairs of three classes as imported features."""
+    here = tmp_path_factory.mktemp("classify")
+    shutil.copy(ROOT / "params.yaml", here)
+    rng = np.random.default_rng(0)
+    classes = np.repeat(np.eye(3, 8), 20, axis=0)
+    vectors = {m: (classes + 0.4 * rng.standard_normal((60, 8))).astype(np.float32) for m in ("image", "text")}
+    label = np.repeat(["ape", "bat", "cow"], 20)
+    names = {"names": np.eye(3, 8, dtype=np.float32), "names_classes": np.array(["ape", "bat", "cow"])}
+    np.savez(here / "own.npz", id=np.array([f"i{n}" for n in range(60)]), label=label, **vectors, **names)
+    done = typed(here, "import-features", "own.npz", "-S", "ingest.features.aligned=true")
+    assert done.returncode == 0, done.stderr
+    return here
+
+
+FLAGS = ["--dataset", "features", "--encoder", "imported", "-S", "ingest.features.aligned=true"]
+FLAGS += ["-S", "ingest.features.path=own.npz", "-S", "train.workers=1", "-S", "evaluate.draws=100"]
+
+
+def test_the_prompt_trains_and_scores_every_method_and_says_what_it_left_out(imported: Path) -> None:
+    quick = ["-S", "train.cmm_classifier.steps=10", "-S", "train.tip_adapter_f.steps=5"]
+    done = typed(imported, "train", "--task", "classify", "--seeds", "2", "--json", *FLAGS, *quick)
+    assert done.returncode == 0, done.stderr
+    assert "features: 16 shots left out: 'ape' has 10 pairs in its train half" in done.stderr
+    assert "features: no column of 16 shots, the smallest class has fewer train pairs" in done.stderr
+    rows = json.loads(done.stdout)
+    methods = ["chance", "clip (names)", "linear_probe", "tip_adapter (names)", "tip_adapter_f (names)"]
+    assert [row["method"] for row in rows if row["shots"] == 8] == [
+        *methods,
+        "cross_modal (names)",
+        "cmm_classifier (names)",
+    ]
+    assert {row["shots"] for row in rows} == {1, 2, 4, 8}
+    assert all(row["top-1"] > 60 for row in rows if row["shots"] == 8 and row["method"] != "chance")
+    shown = typed(imported, "evaluate", "--task", "classify", "--seeds", "2", *FLAGS, *quick)
+    assert "names as prototypes before and after the gap is closed" in shown.stdout
+    assert "evaluate: " in shown.stderr  # what stands is not made anew
+    report = typed(imported, "report", "--task", "classify", "--seeds", "2", *FLAGS, *quick)
+    assert (report.returncode, report.stdout) == (2, "")
+    assert report.stderr.endswith(
+        "report is about retrieval; 'evaluate --task classify' prints the table of classification\n"
+    )
+
+
+def test_a_target_that_does_not_go_is_told_in_one_line(imported: Path) -> None:
+    other = typed(imported, "evaluate", "--task", "classify", "--target-dataset", "blur", *FLAGS, "--method", "clip")
+    assert (other.returncode, other.stdout) == (2, "")
+    assert "--target-dataset needs an encoder for the other pictures, and these features were imported" in other.stderr
+    plain = typed(imported, "evaluate", "--target-dataset", "blur", *FLAGS, "--method", "clip")
+    assert "--target-dataset is for classification; pass --task classify, too" in plain.stderr

@@ -11,6 +11,7 @@ import pytest
 
 from cache.errors import UsageError
 from stages.heads.attention import Attention
+from stages.heads.classifier import ClassHead
 from stages.heads.gated import Gate, GatedHead
 from stages.heads.head import Affine, Head
 from stages.heads.linear import LinearHead, Residual
@@ -84,6 +85,15 @@ def test_gated_heads(aligned: bool) -> None:
         items(aligned),
         "all",
     )
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("mapped", [True, False])
+def test_classifying_heads_give_their_vectors(mapped: bool, aligned: bool) -> None:
+    width = build.WIDTH if aligned else 6
+    about = {"method": "cmm_classifier", "encoder": "tiny", "aligned": aligned}
+    own = residual(width, False) if mapped else None
+    agrees(ClassHead(about, align(aligned), some(3, width), some(3), own), items(aligned), "target")
 
 
 @pytest.mark.parametrize("votes", [1, 2])

@@ -28,7 +28,7 @@ class ExtractSection(Section):
     weights: str | None
     heads: str | None
     allow_pickle: bool
-    templates: list[str] = Field(min_length=1)
+    templates: list[Annotated[str, spelled(r"(?s).*\{\}.*", "text with {} for the class name")]] = Field(min_length=1)
     rows_per_shard: int = Field(ge=1)
     batch: int = Field(ge=1)
     workers: int = Field(ge=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,14 @@ def named(table: Source, section: FeaturesSection, name: str | None, key: str) -
     maybe = plausible(table, section, key)
     way = _nowhere(key)
     if maybe:
-        way = f"; by what stands there it may be {' or '.join(maybe[:MOST])}: -S ingest.features.{key}={maybe[0]}"
+        way = f"; by what stands there it may be {' or '.join(maybe[:MOST])}: {flag(key, maybe[0])}"
     without = "" if key == "id" else f", or do without: -S ingest.features.{key}=null"
     raise ParamsError(f"{table.where}: nothing is called '{name}'{way}{without}")
+
+
+def flag(key: str, value: str) -> str:
+    """The flag that sets a key of ingest.features, as it is typed."""
+    return f"-S {shlex.quote(f'ingest.features.{key}={value}')}"
 
 
 def _nowhere(key: str) -> str:

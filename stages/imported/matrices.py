@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from cache.errors import ParamsError, UserError
 from stages.imported.arrays import MOST, RAW, TOKENS, Ragged, Source, evened, joined, ragged
 from stages.imported.captions import Counts, one_behind_the_other
+from stages.imported.cells import flag
 from stages.imported.places import is_mat
 from stages.imported.vectors import Vectors
 
@@ -41,16 +41,15 @@ def name_vectors(source: Source, name: str) -> Vectors:
 
 def _require_held(source: Source, what: str, names: Sequence[str], others: Sequence[str]) -> None:
     mat = is_mat(source.where)
-    key = f"ingest.features.{'mat.' if mat else ''}{what}"
+    key = f"mat.{what}" if mat else what
     lost = next((name for name in names if name not in source.held), None)
     if names and lost is None:
         return
-    wrong = f"nothing is called '{lost}'" if names else f"{key} is empty"
+    wrong = f"nothing is called '{lost}'" if names else f"ingest.features.{key} is empty"
     maybe = [name for name in sorted(source.held) if name not in others and _fits(source, name)][:MOST]
     if not maybe:
         raise ParamsError(f"{source.where}: {wrong}, and nothing in it has a vector a row; it holds {source.told()}")
-    flag = shlex.quote(f"{key}=[{maybe[0]}]") if mat else f"{key}={maybe[0]}"
-    say = f"say which are the {what} vectors, as in -S {flag}"
+    say = f"say which are the {what} vectors, as in {flag(key, f'[{maybe[0]}]' if mat else maybe[0])}"
     raise ParamsError(f"{source.where}: {wrong}; it has vectors in {', '.join(maybe)}: {say}")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from cache.errors import MissingError, ParamsError, UserError, counted, nearest
 from cache.manifest import repeated
 from stages.imported.arrays import Source, plainly
-from stages.imported.cells import EMPTY, SPLITS, lists, named, plausible, words
+from stages.imported.cells import EMPTY, SPLITS, flag, lists, named, plausible, words
 from stages.imported.params import FeaturesSection, MatSection
 
 LISTS = "--split-list takes files with an id a line"
@@ -55,7 +55,7 @@ def _ids(table: Source, section: FeaturesSection) -> list[str]:
     ids = safe_ids(words(table, name))
     if twice := repeated(lambda: [ids]):
         many = counted(len(twice), "id stands", "ids stand")
-        other = "".join(f": -S ingest.features.id={own}" for own in plausible(table, section, "id")[:1])
+        other = "".join(f": {flag('id', own)}" for own in plausible(table, section, "id")[:1])
         do = f"give each row an id of its own{other}, or put the texts of a pair in one row, as a list"
         raise UserError(f"{table.where}: {many} more than once in '{name}', the first is '{twice[0]}'; {do}")
     return ids

@@ -72,6 +72,7 @@ def test_no_section_has_a_default() -> None:
             "extract.device=gpu",
             "-S: extract.device is 'gpu'; input should be auto, cpu, mps, cuda, or one of several, as in cuda:1",
         ),
+        ("extract.templates=[photo]", "-S: extract.templates.0 is 'photo'; input should be text with {} for the class"),
         ("extract.device=cuda:x", "-S: extract.device is 'cuda:x'; input should be auto, cpu, mps, cuda, or one"),
         (
             "ingest.table.name=a/b",

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from cache.errors import ParamsError, counted
 from cache.manifest import Manifest, check_manifest
+from stages.imported.arrays import MOST
 from stages.imported.bundle import Bundle, check_bundle, open_bundle
+from stages.imported.cells import flag
 from stages.imported.params import FeaturesSection
 from stages.ingest.params import Captions, IngestParams
 from stages.progress import reporter
@@ -78,5 +80,5 @@ def unlabelled(bundle: Bundle, section: FeaturesSection) -> str:
     elif isinstance(section.label, list):
         why = f"nothing is called {' or '.join(map(repr, section.label))}"
     maybe = bundle.rows.maybe
-    where = f"; classes may stand in {', '.join(maybe)}: -S ingest.features.label={maybe[0]}" if maybe else ""
+    where = f"; classes may stand in {', '.join(maybe[:MOST])}: {flag('label', maybe[0])}" if maybe else ""
     return f"no labels ({why}), so that stage one is all that runs{where}"

@@ -14,7 +14,7 @@ from stages.report.words import MINUS
 
 Row = Mapping[str, Any]
 COLOURS = {AHEAD: SERIES[0], BEHIND: SERIES[1]}
-LINE = 0.27  # inches of a row
+LINE, LINES = 0.27, 0.4  # inches of a row whose name takes one line, and two
 
 
 def drawn(rows: Sequence[Row]) -> Figure:
@@ -39,7 +39,9 @@ def _around(row: Row) -> tuple[float, float]:
 def dots(rows: Sequence[Row]) -> Figure:
     """Left mAP with its support interval, a line a row; right the difference: thin the class interval, thick the
     support interval, in colour where the row is ahead (blue) or behind (red), else grey."""
-    figure = Figure(figsize=(WIDTH, 1.0 + LINE * max(2, len(rows))), layout="constrained")
+    names = _names(rows)
+    tall = LINES if any("\n" in name for name in names) else LINE
+    figure = Figure(figsize=(WIDTH, 1.0 + tall * max(2, len(rows))), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for place, row in enumerate(rows):
         low, high = _around(row)
@@ -48,13 +50,13 @@ def dots(rows: Sequence[Row]) -> Figure:
         if row["against"]:
             _difference(right, place, row)
     right.axvline(0, color=MUTED, linewidth=1, zorder=0)
-    left.set(yticks=range(len(rows)), yticklabels=[_named(row, rows) for row in rows], ylim=(len(rows) - 0.4, -0.6))
+    left.set(yticks=range(len(rows)), yticklabels=names, ylim=(len(rows) - 0.4, -0.6))
     left.set_xlabel("mAP, per cent")
-    right.set_xlabel("difference, points of mAP")
+    right.set_xlabel("points of mAP")
     for axes in (left, right):
         axes.grid(axis="x")
         axes.grid(axis="y", visible=False)
-    left.tick_params(axis="y", labelcolor=INK)
+    left.tick_params(axis="y", labelcolor=INK, labelsize="small")
     return figure
 
 
@@ -66,8 +68,10 @@ def _difference(axes: Axes, place: int, row: Row) -> None:
     axes.plot([100 * row["difference"]], [place], color=ink, marker="o", markersize=5)
 
 
-def _named(row: Row, rows: Sequence[Row]) -> str:
-    """A row's name, with its shots where they differ, and what it is compared with where that differs."""
-    shots = f" at {row['shots']}" if len({own["shots"] for own in rows}) > 1 else ""
-    several = len({own["against"] for own in rows if own["against"]}) > 1 and row["against"]
-    return str(row["row"]) + shots + (f" {MINUS} {row['against']}" if several else "")
+def _names(rows: Sequence[Row]) -> list[str]:
+    """The rows' names, with their shots and what they are compared with, on a line of its own, where these differ."""
+    many = len({row["shots"] for row in rows}) > 1
+    several = len({row["against"] for row in rows if row["against"]}) > 1
+    shots = [f" at {row['shots']}" if many else "" for row in rows]
+    against = [f"\n{MINUS} {row['against']}" if several and row["against"] else "" for row in rows]
+    return [f"{row['row']}{count}{other}" for row, count, other in zip(rows, shots, against, strict=True)]

@@ -24,6 +24,7 @@ Array = NDArray[np.float32]
 VISITS = (1, 2, 3)  # how long a part stays at its three visits, in units of `frames`
 PATTERNS = list(itertools.product(itertools.permutations(VISITS), repeat=2))  # of both parts, for `duration`
 ORDERS = list(itertools.permutations(range(4)))  # for `order`
+VERSION = 1  # raised by hand when the same section plants other numbers
 DRIFT = 2  # frames, by which a sequence is longer or shorter than its class says
 
 
@@ -53,7 +54,7 @@ class PlantSection(Section):
 
 def planted_file(folder: Path, section: PlantSection) -> Path:
     """The file that such sequences lie in, written where it is not there yet; its name tells what is in it."""
-    path = folder / f"{section.kind}-{digest_of(section.model_dump())[:8]}.npz"
+    path = folder / f"{section.kind}-{digest_of([VERSION, section.model_dump()])[:8]}.npz"
     if not path.is_file():
         arrays = planted(section)
         write_through(path, lambda part: _save(part, arrays))

@@ -38,17 +38,17 @@ def first_episode(episodes: Sequence[Episode]) -> Episode:
 
 def look(store: Path, items: Items, episode: Episode, ledger: Ledger) -> FirstDraw:
     """Read the heads of an episode, and choose its items."""
-    chosen = by_class(episode, MOST)
+    pairs = by_class(episode)
+    chosen = [pairs[row] for row in few_of_each([name for _, name in pairs], MOST)]
     some = items.take(items.rows_of([name for name, _ in chosen]))
     return FirstDraw(some, [own for _, own in chosen], heads_of(store, episode, ledger))
 
 
-def by_class(episode: Episode, most: int) -> list[tuple[str, str]]:
-    """At most so many test items, evenly from every target class, each with its class: class by class."""
+def by_class(episode: Episode) -> list[tuple[str, str]]:
+    """The test items, each with the first target class that it has: class by class, in manifest order within one."""
     place = {name: number for number, name in enumerate(episode.target_classes)}
     owners = [next(name for name in place if name in episode.labels[item]) for item in episode.ids["test"]]
-    pairs = sorted(zip(episode.ids["test"], owners, strict=True), key=lambda pair: place[pair[1]])
-    return [pairs[row] for row in few_of_each([name for _, name in pairs], most)]
+    return sorted(zip(episode.ids["test"], owners, strict=True), key=lambda pair: place[pair[1]])
 
 
 def heads_of(store: Path, episode: Episode, ledger: Ledger) -> dict[str, Head]:

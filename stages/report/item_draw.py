@@ -21,6 +21,7 @@ HEAT = "cividis"  # Nunez, Anderton and Renslow 2018: the same to eyes that tell
 LEGIBLE = 10  # patches a side, above which no numbers stand in them
 MARKS = {"image": "o", "text": "^"}
 INKS = {"image": SERIES[0], "text": SERIES[1]}
+DARKEST = 0.6  # of the grey picture, so that numbers can be read on it
 TINT = 0.5  # of a component's colour over the grey picture
 
 
@@ -74,7 +75,7 @@ def tinted(grey: Array, owners: np.ndarray) -> Array:
     columns = np.arange(grey.shape[1]) * wide // grey.shape[1]
     inks = np.array([to_rgb(_ink(k)) for k in range(int(owners.max()) + 1)], np.float32)
     colour = inks[owners[rows[:, None], columns[None]]]
-    light = (0.45 + 0.55 * grey)[..., None]
+    light = (DARKEST + (1 - DARKEST) * grey)[..., None]
     return np.asarray(light * ((1 - TINT) + TINT * colour), np.float32)
 
 

@@ -105,22 +105,30 @@ def _plots(params: ReportParams, read: Read, classes: Sequence[ClassFigure]) -> 
 def _story(params: ReportParams, read: Read, classes: Sequence[ClassFigure], plots: dict[str, Picture]) -> Story:
     """All that the page tells besides figures and parameters."""
     diagnostics = read.mixtures.keys[0].about["diagnostics"]
-    test: dict[str, list[str]] = {}
-    for item, name in by_class(episode := first_episode(read.episodes), len(read.items)):
-        test.setdefault(name, []).append(item)
     shown = examples(read.queries, read.metrics, classes, _labels(read.manifest))
     made = {name: getattr(params, name) for name in ("manifest", "features", "episodes", "mixtures", "heads", "scores")}
     return Story(
         metrics=read.metrics,
         diagnostics=diagnostics,
         choices=choices_of([key.about for key in read.heads.of("selections")]),
-        classes=class_cards(classes, shown_methods(read.metrics), test, read.album),
+        classes=class_cards(classes, shown_methods(read.metrics), _tested(read.episodes), read.album),
         queries=query_cards(shown, read.album),
-        shots=episode.shots,
+        shots=first_episode(read.episodes).shots,
         notices=notices(read.metrics, diagnostics, mean_curves(read.history), read.features, _truncated(read.items)),
         ran=what_ran(read.manifest, read.features, read.items, params.about, made),
         plots=plots,
     )
+
+
+def _tested(episodes: Sequence[Episode]) -> dict[str, list[str]]:
+    """The test items of every target class, in manifest order, of the first class split that asks it."""
+    found: dict[str, list[str]] = {}
+    for episode in {episode.half: episode for episode in episodes}.values():
+        own: dict[str, list[str]] = {}
+        for item, name in by_class(episode):
+            own.setdefault(name, []).append(item)
+        found = {**own, **found}
+    return found
 
 
 def _truncated(items: Items) -> int:

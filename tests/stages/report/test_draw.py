@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 
 from stages.report import draw
 
@@ -70,3 +73,21 @@ def test_ids_of_two_inline_svgs_never_meet(svg):
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', inline))
     assert used
     assert used <= ids[0]
+
+
+def test_a_photograph_in_an_svg_is_a_jpeg_and_a_small_map_stays_a_png():
+    kinds = []
+    for shown in (np.random.default_rng(0).random((200, 200, 3)), np.eye(8)):
+        with draw.style():
+            figure = Figure(figsize=(2, 2))
+            figure.add_axes((0, 0, 1, 1)).imshow(shown, interpolation="none")
+            kinds += re.findall(r"data:image/(\w+);base64", draw.to_svg(figure))
+    assert kinds == ["jpeg", "png"]
+
+
+def test_names_at_the_ends_of_lines_are_in_ink_whatever_the_line():
+    with draw.style():
+        axes = draw.shots_curve(ROWS).axes[0]
+    assert {text.get_color() for text in axes.texts} == {draw.INK}
+    leaders = {text.get_text(): text.arrow_patch.get_edgecolor() for text in axes.texts}
+    assert leaders["gap"] == to_rgba(draw.SERIES[0])

@@ -19,6 +19,7 @@ from cache.store import Ledger, read_ledger, write_ledger
 from stages.report import run as stage
 from stages.report.plots import NAMES
 from tests.stages.report import build
+from tests.stages.train import build as world
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "path", "use", "rect", "circle", "line", "polyline", "polygon"}
 
@@ -208,3 +209,10 @@ def test_page_and_table_say_where_the_values_of_trained_heads_come_from(params, 
     told = build.ABOUT["values_from"]
     assert f"<dd>{told}</dd>" in page
     assert f"Origin of the trained heads' values: {told}." in params.table.read_text(encoding="utf-8")
+
+
+def test_a_class_that_a_later_class_split_asks_has_its_pictures_too():
+    other = replace(world.episode(), half=1, target_classes=world.SOURCE, ids={"test": ["bee-5", "dog-4", "bee-4"]})
+    found = stage._tested([world.episode(0), world.episode(5), other])
+    assert found["bee"] == ["bee-5", "bee-4"]
+    assert found["ant"] == [f"ant-{i}" for i in range(4, 8)]

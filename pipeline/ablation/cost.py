@@ -63,7 +63,7 @@ class Work:
 def cost_rows(setting: Setting, experiment: Experiment, dataset: str, full: bool) -> list[Row]:
     """The table: a row a fit and modality, pooling first."""
     ids, sources = _sources(setting)
-    runs = [run_of(setting, experiment, dataset, own) for own in experiment.runs(full)]
+    runs = [run_of(setting, experiment, dataset, own) for own in experiment.runs(full, imported=False)]
     fits = [(POOLING, None), *((run.section.name, run.setting.params.mixture) for run in runs)]
     cost, rows = experiment.section.cost, []
     assert cost is not None  # kind cost has one

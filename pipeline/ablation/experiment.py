@@ -25,11 +25,12 @@ BEFORE = "the shot count before"
 class RunSection(Section):
     """One run of an experiment. name: its place on the axis, nothing for the run that the others vary; against: the run
     with which its rows are compared, too; params: what it changes of params.yaml; plant: the sequences that it is of,
-    in place of a dataset."""
+    in place of a dataset; frames: of imported features alone, their tokens as they lie or in an order of chance."""
 
     name: str = ""
     against: str | None = None
     plant: PlantSection | None = None
+    frames: Literal["kept", "shuffled"] | None = None
     params: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -102,15 +103,18 @@ class Experiment:
         more = (list(leaves(self.section.full.params)), f"{self.name}.yaml: full")
         return [self.changes, more] if full else [self.changes]
 
-    def runs(self, full: bool) -> list[RunSection]:
-        """The runs to make, in order; one that changes nothing where the section names none."""
+    def runs(self, full: bool, imported: bool) -> list[RunSection]:
+        """The runs to make, in order; one that changes nothing where the section names none. imported: whether the
+        dataset is of imported features: where some runs are of frames these are made then, else the others."""
         named = [*self.section.runs, *(self.section.full.runs if full else [])]
+        if any(run.frames for run in named):
+            named = [run for run in named if (run.frames is not None) == imported]
         return named or [RunSection()]
 
     @property
     def planted(self) -> bool:
-        """Whether all of it is of sequences that it plants, so that no dataset plays a part."""
-        return bool(self.section.runs) and all(run.plant is not None for run in self.section.runs)
+        """Whether it is of sequences that it plants, so that no dataset plays a part but imported features."""
+        return all(run.plant is not None for run in self.runs(False, False))
 
 
 def names_in(root: Path) -> list[str]:

@@ -22,6 +22,7 @@ from pipeline.ablation.figures import COLUMNS, Cell, Row, read_cells, table_of
 from pipeline.ablation.files import RESULTS, write_results
 from pipeline.ablation.runs import Made, Run, make_run, run_of
 from pipeline.setting import Setting
+from stages.imported.params import DATASET as FEATURES
 from stages.progress import reporter, working
 
 
@@ -36,7 +37,7 @@ def run_experiment(setting: Setting, experiment: Experiment, dataset: str, full:
 
 def retrieval_rows(setting: Setting, experiment: Experiment, dataset: str, full: bool) -> list[Row]:
     """The table of an experiment that asks how well rows retrieve."""
-    section, runs = experiment.section, experiment.runs(full)
+    section, runs = experiment.section, experiment.runs(full, setting.params.dataset == FEATURES)
     cells: list[Cell] = []
     lost: list[tuple[Run, UserError]] = []
     with working(f"ablate {experiment.name}", len(runs)):

@@ -10,6 +10,7 @@ from cache.errors import UsageError
 from cache.manifest import read_manifest
 from cache.store import read_ledger
 from pipeline.ablation.experiment import Experiment, RunSection
+from pipeline.ablation.frames import shuffled_file
 from pipeline.ablation.sequences import planted_file
 from pipeline.params import leaves, override, validate
 from pipeline.setting import Setting
@@ -57,10 +58,15 @@ def run_of(setting: Setting, experiment: Experiment, dataset: str, section: RunS
 
 
 def _planted(setting: Setting, section: RunSection) -> list[tuple[str, Any]]:
-    """What makes planted sequences the dataset of a run; nothing where it is of none."""
+    """What makes planted sequences, or imported ones in an order of chance, the dataset of a run; nothing where it is
+    of neither."""
+    folder = setting.places.root / "runs" / ASIDE / "planted"
+    if section.frames == "shuffled":
+        path = shuffled_file(folder, setting.params.ingest.features, setting.places.home)
+        return [("ingest.features.path", str(path))]
     if section.plant is None:
         return []
-    path = planted_file(setting.places.root / "runs" / ASIDE / "planted", section.plant)
+    path = planted_file(folder, section.plant)
     source = {"path": str(path), "name": path.stem, "aligned": True}
     named = [(f"ingest.features.{key}", value) for key, value in source.items()]
     return [("dataset", "features"), ("encoder", "imported"), *named]

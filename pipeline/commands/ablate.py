@@ -38,7 +38,8 @@ def ablate(setting: Setting, name: Name, full: Full = False, dataset: Dataset = 
     from pipeline.ablation.run import run_experiment
 
     experiment = read_experiment(setting.places.root, name)
-    paths = run_experiment(setting, experiment, PLANTED if experiment.planted else dataset or named(setting), full)
+    planted = experiment.planted and setting.params.dataset != "features"
+    paths = run_experiment(setting, experiment, PLANTED if planted else dataset or named(setting), full)
     for line in answer(experiment.section, read_rows(paths[0])):
         reporter().say(line)
     for path in paths:

@@ -20,7 +20,7 @@ SHIPPED = ROOT / "params.yaml"
 def test_every_run_of_a_shipped_experiment_is_valid(name: str, full: bool) -> None:
     experiment = read_experiment(ROOT, name)
     params = load_params(SHIPPED, [], [], behind=experiment.layers(full))
-    for run in experiment.runs(full):
+    for run in experiment.runs(full, imported=False):
         values = override(params.model_dump(by_alias=True), list(leaves(run.params)), name)
         assert rows_of(validate(values, name).train)
 
@@ -37,7 +37,7 @@ def test_full_is_more_than_the_default() -> None:
     for name in names_in(ROOT):
         experiment = read_experiment(ROOT, name)
         small, large = (load_params(SHIPPED, [], [], behind=experiment.layers(full)) for full in (False, True))
-        assert len(experiment.runs(True)) >= len(experiment.runs(False))
+        assert len(experiment.runs(True, False)) >= len(experiment.runs(False, False))
         assert large.split.seeds >= small.split.seeds
 
 
@@ -74,3 +74,11 @@ def test_what_a_person_sets_counts_for_more_than_the_experiment() -> None:
     params = load_params(SHIPPED, [ROOT / "ablations/overlays/core20.yaml"], [("split.seeds", 2)], [], layers)
     assert (params.split.seeds, params.train.methods, params.dataset) == (2, ["gap", "gcrdp"], "table")
     assert read_values(SHIPPED)["split"]["seeds"] == 5
+
+
+def test_runs_of_frames_are_of_imported_features_alone() -> None:
+    time, losses = (read_experiment(ROOT, name) for name in ("time", "losses"))
+    assert [run.name for run in time.runs(False, imported=True)] == ["frames", "frames, shuffled"]
+    assert all(run.plant for run in time.runs(False, imported=False))
+    assert losses.runs(False, imported=True) == losses.runs(False, imported=False)
+    assert (time.planted, losses.planted) == (True, False)

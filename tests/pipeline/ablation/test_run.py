@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 import pytest
 
@@ -149,3 +151,43 @@ def test_a_run_that_cannot_be_made_is_told_of_and_the_others_go_on(folder: Path)
     assert [(row["run"], row["mAP"] is None) for row in rows] == [("here", False), ("gone", True)]
     assert rows[1]["note"].startswith("gone: features: nowhere.npz is missing; set ingest.features.path to what holds")
     assert rows[1]["note"].endswith("; then 'python -m pipeline ablate lost --dataset features' goes on")
+
+
+FRAMES = """
+experiment:
+  question: What does order count for?
+  paper: nothing
+  axis: sequences
+  extracts: true
+  runs:
+    - {name: frames, frames: kept}
+    - {name: "frames, shuffled", against: frames, frames: shuffled}
+    - name: planted
+      plant: {kind: order, classes: 4, items: 4, frames: 3, width: 8, noise: 0.5, place: 0.0, shuffled: false}
+split: {shots: [0], seeds: 1}
+evaluate: {galleries: [target], draws: 100}
+train: {methods: [clip], variants: []}
+"""
+
+
+@pytest.mark.usefixtures("first")
+def test_imported_frames_are_compared_with_themselves_in_an_order_of_chance(folder: Path) -> None:
+    (folder / FOLDER / "frames.yaml").write_text(FRAMES)
+    done = typed(folder, "ablate", "frames", *HERE)
+    assert done.returncode == 0, done.stderr
+    assert "frames, shuffled is the same as frames" in done.stderr  # of means alone: they know no order
+    assert [row["run"] for row in read_rows(folder / "results/ablations/frames/features.csv")] == [
+        "frames",
+        "frames, shuffled",
+    ]
+    [kept], [shuffled] = folder.glob("data/order-*.npz"), folder.glob("runs/ablations/planted/order-*-shuffled-*.npz")
+    before, after = np.load(kept), np.load(shuffled)
+    assert set(before.files) == set(after.files)
+    offsets = before["text_tokens_offsets"]
+    moved = 0
+    for a, b in itertools.pairwise(offsets):
+        one, other = before["text_tokens"][a:b], after["text_tokens"][a:b]
+        assert {tuple(frame) for frame in one} == {tuple(frame) for frame in other}
+        moved += not np.array_equal(one, other)
+    assert moved > 0.9 * len(before["id"])
+    assert np.array_equal(before["image"], after["image"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,20 @@ def test_a_command_at_the_prompt_leaves_the_pipeline_up_to_date(checkout: Path) 
     assert run(checkout, "git", "status", "--short", "--untracked-files=no").stdout == ""
 
 
+def assert_compared(checkout: Path) -> None:
+    """DVC says what changed since the commit, in figures and in curves: as the scores have it."""
+    diff = json.loads(run(checkout, "dvc", "metrics", "diff", "--json").stdout)["results/metrics.json"]
+    assert [name for name in diff if name.startswith("mAP.gcrdp.")]
+    assert not [name for name in diff if name.startswith(("mAP.cca", "mAP.gap", "counts"))]
+    plots = json.loads(run(checkout, "dvc", "plots", "diff", "--json").stdout)["data"]
+    assert set(plots) == {"shots", "losses"}
+    (shots,) = plots["shots"]
+    now = [row for row in shots["content"]["data"]["values"] if row["rev"] == "workspace"]
+    metrics = json.loads((checkout / "results/metrics.json").read_text())
+    told = {(row["method"], row["shots"]): float(row["mAP"]) for row in now if row["method"] != "chance"}
+    assert told == {(e["label"], str(e["shots"])): pytest.approx(e["mAP"]) for e in metrics["means"]}
+
+
 def test_every_experiment_is_a_stage_beside_the_pipeline(checkout: Path) -> None:
     listed = run(checkout, "dvc", "stage", "list", "--name-only", "ablations/dvc.yaml")
     assert listed.returncode == 0, listed.stderr
@@ -56,9 +71,12 @@ def test_every_experiment_is_a_stage_beside_the_pipeline(checkout: Path) -> None
 
 def test_theta_reruns_train_and_what_follows_alone(checkout: Path) -> None:
     before = features(checkout)
+    for command in (("git", "add", "dvc.lock"), ("git", "commit", "-qm", "to compare with")):
+        assert run(checkout, *command).returncode == 0
     set_params(checkout, train__gcrdp__theta=0.5)
     assert ran(run(checkout, "dvc", "repro").stdout) == ["train", "evaluate", "report"]
     assert features(checkout) == before
+    assert_compared(checkout)
     set_params(checkout, train__gcrdp__theta=0.8)
     assert ran(run(checkout, "dvc", "repro").stdout) == []  # DVC's run cache brings the results back
     assert "up to date" in run(checkout, "dvc", "status", "dvc.yaml").stdout

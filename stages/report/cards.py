@@ -10,16 +10,18 @@ from stages.report.album import Album
 from stages.report.asked import Answer, ClassFigure, Example, Hit, class_names
 
 CLASSES, OF_CLASS = 3, 5  # the best classes and the worst that are shown, and the pictures of each
-SIDE = 112  # pixels of a picture
-HITS, FEWER, MANY = 6, 4, 8  # of a query that are shown; fewer where there are many methods
+SIDE, SMALLER = 112, 80  # pixels of a picture
+HITS, FEWER, MANY = 6, 4, 8  # of a query that are shown; fewer, and smaller, where there are many methods
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small picture: the address of its own bytes, empty where there is none, and what it is in words."""
+    """A small picture: the address of its own bytes, empty where there is none, what it is in words, and the one word
+    or two that stand in its place where there is none."""
 
     picture: str
     alt: str
+    short: str
     relevant: bool = True
 
 
@@ -67,8 +69,9 @@ def _class_card(
 ) -> ClassCard:
     own = {figure.method: figure.ap for figure in figures if figure.name == name}
     told = [(method, words.percent(own[method])) for method in methods if method in own]
-    shown = [Thumbnail(album.thumbnail(item, SIDE), f"{name}: {album.text(item) or item}") for item in items[:OF_CLASS]]
-    return ClassCard(name, told, shown)
+    alts = {item: f"{name}: {album.text(item) or item}" for item in items[:OF_CLASS]}
+    shown = [Thumbnail(album.thumbnail(item, SIDE), alt, name) for item, alt in alts.items()]
+    return ClassCard(name, told, [one for one in shown if one.picture])
 
 
 def shown_methods(metrics: content.Metrics) -> list[str]:
@@ -78,9 +81,10 @@ def shown_methods(metrics: content.Metrics) -> list[str]:
 
 def query_cards(examples: Sequence[Example], album: Album) -> list[QueryCard]:
     """The queries with every method's first hits, each picture read once."""
-    most = HITS if all(len(example.answers) <= MANY for example in examples) else FEWER
+    few = all(len(example.answers) <= MANY for example in examples)
+    most, side = (HITS, SIDE) if few else (FEWER, SMALLER)
     seen = {hit.id for example in examples for answer in example.answers for hit in answer.hits[:most]}
-    pictures = {name: album.thumbnail(name, SIDE) for name in sorted(seen)}
+    pictures = {name: album.thumbnail(name, side) for name in sorted(seen)}
     return [
         QueryCard(
             album.text(example.query) or example.query,
@@ -93,7 +97,7 @@ def query_cards(examples: Sequence[Example], album: Album) -> list[QueryCard]:
 
 def _answer_card(answer: Answer, most: int, album: Album, pictures: Mapping[str, str]) -> AnswerCard:
     shown = [
-        Thumbnail(pictures[hit.id], _hit_in_words(rank, hit, album), hit.relevant)
+        Thumbnail(pictures[hit.id], _hit_in_words(rank, hit, album), words.listed(album.labels(hit.id)), hit.relevant)
         for rank, hit in enumerate(answer.hits[:most], 1)
     ]
     return AnswerCard(answer.method, words.percent(answer.ap), shown)

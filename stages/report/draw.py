@@ -273,7 +273,8 @@ def mixtures(rows: Rows, objective: Rows) -> Figure:
         panels[0].bar(places, [100 * row[2] for row in own], 0.34, color=SERIES[i], label=modality)
     panels[0].set_title("mean weight of a component, per cent")
     panels[0].set(xlabel="component, heaviest first", xticks=sorted({row[1] for row in rows}))
-    panels[0].legend(frameon=False, labelcolor=INK)
+    panels[0].set_ylim(0, 130 * max(row[2] for row in rows))  # room for the legend
+    panels[0].legend(loc="upper right", ncols=2, frameon=False, labelcolor=INK)
     lines = [(_of(objective, modality), SERIES[i]) for i, modality in enumerate(modalities)]
     ends = [_curve(panels[1], own, (ink, 1.0)) for own, ink in lines]
     panels[1].set_title("objective a token, gain in nats")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cache.manifest import read_manifest
@@ -61,3 +63,15 @@ def test_with_many_methods_fewer_hits_are_shown(album):
     answers = [Answer(f"m{i}", 0.5, HITS) for i in range(cards.MANY + 1)]
     (card,) = cards.query_cards([Example("ant-5", "ant", answers)], album)
     assert {len(answer.thumbnails) for answer in card.answers} == {cards.FEWER}
+
+
+def test_a_class_whose_pictures_are_gone_shows_its_figures_alone(album):
+    gone = replace(album, root=album.root / "gone")
+    (card, *_), _ = cards.class_cards(FIGURES, ["b"], {"ant": ["ant-4"]}, gone)
+    assert (card.figures, card.thumbnails) == ([("b", "95.0")], [])
+    (card,) = cards.query_cards([Example("ant-5", "ant", [Answer("gap", 0.5, HITS)])], gone)
+    assert [(one.picture, one.short) for one in card.answers[0].thumbnails[:3]] == [
+        ("", "ant"),
+        ("", "ant"),
+        ("", "cat"),
+    ]

@@ -31,7 +31,9 @@ MANY = ("--support", "--texts")  # options that take all that follows, up to the
 
 Query = Annotated[str | None, typer.Argument(help="What to look for, in words. It stands first.", show_default=False)]
 Picture = Annotated[Path | None, typer.Option("--image", metavar="FILE", help="A picture to look for texts of.")]
-Method = Annotated[str | None, typer.Option("--method", help="The method of the head.", rich_help_panel=PANEL)]
+Method = Annotated[
+    str | None, typer.Option("--method", help="The method of the head, or FILE.py:CLASS.", rich_help_panel=PANEL)
+]
 Shots = Annotated[
     int | None, typer.Option("--shots", min=0, help="Its labelled pairs a target class.", rich_help_panel=PANEL)
 ]

@@ -128,7 +128,7 @@ def verify(
 
 
 def outdated(setting: Setting) -> None:
-    """Name the stage whose inputs outside dvc.yaml (a table, heads, weights) changed since: `dvc repro -f -s` it."""
+    """Name the stage whose inputs outside dvc.yaml (table, heads, weights, method) changed: `dvc repro -f -s` it."""
     from pipeline import upkeep
 
     for name in upkeep.outdated(setting):

@@ -11,7 +11,7 @@ import pytest
 from proof.checkout import ROOT, pipeline
 
 SMALL = [
-    *("-S", "ingest.max_per_class=40"),
+    *("-S", "ingest.max_per_class=12"),
     *("-S", "train.gap.steps=10"),
     *("-S", "train.gcrdp.steps=10"),
     *("-S", "train.selection.draws=2"),

@@ -9,7 +9,11 @@ from pathlib import Path
 
 from cache.errors import MissingError
 
-SEARCH, DEMO = "search", "demo"  # folders of runs/ for what these commands make: what `train` made for all stays
+SEARCH, DEMO, SEVERAL = (
+    "search",
+    "demo",
+    "classify",
+)  # folders of runs/ for what these commands make: what `train` made for all stays
 
 
 @dataclass(frozen=True)

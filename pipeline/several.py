@@ -11,14 +11,12 @@ import pyarrow as pa
 from cache.errors import UsageError
 from cache.files import digest_of
 from cache.scores import read_scores, write_scores
-from pipeline.places import Places
+from pipeline.places import SEVERAL, Places
 from pipeline.setting import Setting
 from pipeline.wiring import stamped
 from stages.episodes import CLASSIFY
 from stages.ingest.datasets import find
 from stages.ingest.datasets.coop_sets import as_file_name
-
-FOLDER = "classify"  # of runs/: a folder a dataset, and the scores of all
 
 
 def settings_of(setting: Setting) -> list[Setting]:
@@ -32,13 +30,13 @@ def settings_of(setting: Setting) -> list[Setting]:
 
 
 def _setting_of(setting: Setting, dataset: str) -> Setting:
-    places = replace(setting.places, aside=f"{FOLDER}/{dataset}")
+    places = replace(setting.places, aside=f"{SEVERAL}/{dataset}")
     return Setting(setting.params.model_copy(update={"dataset": dataset}), places)
 
 
 def write_joined(places: Places, scores: Sequence[Path]) -> Path:
     """The scores of all datasets as one table of the same columns, whose stamp is that of all; where it lies."""
-    path = replace(places, aside=FOLDER).to_write("results/scores.parquet")
+    path = replace(places, aside=SEVERAL).to_write("results/scores.parquet")
     made_from = digest_of(["joined", *map(stamped, scores)])
     write_scores(path, pa.concat_tables([read_scores(own) for own in scores]), made_from)
     return path

@@ -23,7 +23,7 @@ from cache.verify import (
 )
 from pipeline.ablation.runs import ASIDE
 from pipeline.own_methods import own_among
-from pipeline.places import DEMO, SEARCH
+from pipeline.places import DEMO, SEARCH, SEVERAL
 from pipeline.setting import Setting
 from pipeline.tables import Row, folder_bytes
 from pipeline.wiring import STAGES, stamped
@@ -140,7 +140,8 @@ def require_none(found: Sequence[Finding]) -> None:
 def unused(setting: Setting) -> list[Path]:
     """The store's folders that no ledger names, in either place or under the runs that commands make aside."""
     root, runs = setting.places.root, setting.places.root / "runs"
-    places = [root / "data", runs, runs / SEARCH, runs / DEMO, *(runs / ASIDE).glob("*/*/*")]
+    places = [root / "data", runs, runs / SEARCH, runs / DEMO]
+    places += [*(runs / ASIDE).glob("*/*/*"), *(runs / SEVERAL).glob("*")]
     return unused_keys(setting.places.store, [ledger for place in places for ledger in all_ledgers(place)])
 
 

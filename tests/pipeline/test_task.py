@@ -14,10 +14,12 @@ import pytest
 from cache.errors import UsageError
 from cache.files import write_json
 from cache.scores import read_scores, write_scores
+from cache.store import Ledger, LedgerKey, write_ledger
 from pipeline.class_table import class_cells, left_out, prototype_rows, shown_rows, typed_rows, with_mean
 from pipeline.commands.options import gather
 from pipeline.params import Params
 from pipeline.several import settings_of, write_joined
+from pipeline.upkeep import unused
 from stages.stats import support_interval
 from tests.conftest import ROOT
 from tests.pipeline.prompt import typed
@@ -155,6 +157,17 @@ def test_several_datasets_have_a_folder_each_and_one_table_of_scores(tmp_path: P
         settings_of(gather(dataset="openmoji,coop:eurosat"))
     with pytest.raises(UsageError, match="no dataset 'emoji'"):
         settings_of(gather(task="classify", dataset="openmoji,emoji"))
+
+
+def test_what_the_heads_of_several_datasets_are_is_in_use(tmp_path: Path) -> None:
+    own = settings_of(gather(task="classify", dataset="openmoji,coop:eurosat"))[0]
+    setting = replace(own, places=replace(own.places, root=tmp_path, store=tmp_path / "store"))
+    for name in ("used", "left"):
+        (tmp_path / "store" / "heads" / name).mkdir(parents=True)
+        write_json(tmp_path / "store" / "heads" / name / "cache.json", {"files": []})
+    key = LedgerKey("heads", "used", "0" * 32, {})
+    write_ledger(setting.places.to_write("heads/openmoji/e.json"), Ledger("heads", "made", {}, (key,)))
+    assert [path.name for path in unused(setting)] == ["left"]
 
 
 def test_a_command_that_takes_one_dataset_refuses_several() -> None:

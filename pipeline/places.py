@@ -9,11 +9,8 @@ from pathlib import Path
 
 from cache.errors import MissingError
 
-SEARCH, DEMO, SEVERAL = (
-    "search",
-    "demo",
-    "classify",
-)  # folders of runs/ for what these commands make: what `train` made for all stays
+# Folders of runs/ for what these commands make: what `train` made for all stays.
+SEARCH, DEMO, SEVERAL = "search", "demo", "classify"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from cache.errors import UserError
+from cache.errors import UsageError, UserError
 from stages.heads.head import Head
 from stages.items import Array, Items, Modality
 from stages.retrieval import score
@@ -31,8 +31,9 @@ def class_logits(head: Head, items: Items, classes: Sequence[str]) -> Array:
     """How much the pictures of N items look like each of some classes, (N, C) float32, higher is more.
 
     A head without logits of its own compares a picture with the names of the classes as it compares it with texts.
-    UserError for a class that it does not judge, or whose name has no vector."""
+    UserError for a class that it does not judge, or whose name has no vector; UsageError where it compares views."""
     if not judges(head):
+        _refuse_views(head)
         named = names_as_texts(items, classes)
         image, text = head.vectors(items, "image", "target"), head.vectors(named, "text", "target")
         return score(image.values, text.values, image.match)
@@ -41,6 +42,15 @@ def class_logits(head: Head, items: Items, classes: Sequence[str]) -> Array:
     if lost := [name for name in classes if name not in known]:
         raise UserError(f"the head of {head.about['method']} judges no class '{lost[0]}'; it was trained without it")
     return head.logits(items, "image")[:, [known.index(name) for name in classes]]
+
+
+def _refuse_views(head: Head) -> None:
+    if head.about.get("retrieve", "pooled") != "pooled":
+        method = head.about["method"]
+        raise UsageError(
+            f"the head of {method} compares component views, and the name of a class has none; pass"
+            f" -S train.{method}.retrieve=pooled"
+        )
 
 
 def names_as_texts(like: Items, classes: Sequence[str]) -> Items:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cache.errors import UserError
+from cache.errors import UsageError, UserError
 from stages.heads.classifier import ClassHead, Keys
 from stages.heads.files import load_head, save_head
 from stages.heads.head import Affine
@@ -113,3 +113,5 @@ def test_a_head_without_logits_goes_by_the_nearest_name():
             assert found[i, c] == pytest.approx(expected, abs=1e-6)
     with pytest.raises(UserError, match="class 'gnu': its name has no vector"):
         class_logits(plain, items, ["gnu"])
+    with pytest.raises(UsageError, match=r"of toy compares component views, .* pass -S train\.toy\.retrieve=pooled$"):
+        class_logits(LinearHead({**ABOUT, "retrieve": "mix"}, {}, {}), items, ["ant"])

@@ -110,6 +110,13 @@ def episode(shots: int = 2, seed: int = 0, protocol: str = "parity") -> Episode:
     return Episode(protocol, 0, shots, seed, ids, dict(zip(IDS, LABELS, strict=True)), SOURCE, TARGET)
 
 
+CLASSIFIERS: dict[str, dict[str, Any]] = {  # the methods of classification, and what makes their sections small
+    "linear_probe": {"l2": [1.0, 0.1]},
+    "cross_modal": {"l2": [1.0, 0.1]},
+    "tip_adapter": {},
+    "tip_adapter_f": {"steps": 4},
+    "cmm_classifier": {"steps": 4, "every": 2, "lr": [1.0e-3]},
+}
 DRAWN = [episode(0, 0), episode(2, 0), episode(2, 1)]
 
 
@@ -155,8 +162,14 @@ def scm_section(**changes: Any) -> ScmSection:
 def section(methods: Sequence[str], **gcrdp: Any) -> TrainSection:
     """The section `train`, made small."""
     cca = {"dims": 6, "ridge": 1.0, "power": 1.0}
-    parts = {"gap": gap_section(), "gcrdp": gcrdp_section(**gcrdp), "cmm": cmm_section(), "scm": scm_section()}
+    parts: dict[str, Any] = {
+        "gap": gap_section(),
+        "gcrdp": gcrdp_section(**gcrdp),
+        "cmm": cmm_section(),
+        "scm": scm_section(),
+    }
     parts["flexclip"] = flexclip_section()
+    parts |= {name: {**shipped()[name], **small} for name, small in CLASSIFIERS.items()}
     return TrainSection(**{**shipped(), "methods": list(methods), "align": cca, "cca": cca, **parts})
 
 

@@ -31,7 +31,7 @@ from stages.train.methods.tip_adapter_f import class_logits as tip_logits
 from stages.train.shots import best_of, names_of, shots_of, top_1
 from tests.stages.train import build
 
-NAMES = ["linear_probe", "cross_modal", "tip_adapter", "tip_adapter_f", "cmm_classifier"]
+NAMES = [*build.CLASSIFIERS]
 SMALL = {"tip_adapter_f": {"steps": 3}, "cmm_classifier": {"steps": 5, "every": 2, "lr": [1e-3, 1e-2]}}
 C = len(build.CLASSES)
 

@@ -26,6 +26,7 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # O
 MARKERS = ("o", "s", "D", "^", "v", "P")
 VARIABLES = {PAPER: "paper", INK: "ink", MUTED: "muted", GRID: "grid"} | {c: f"c{i}" for i, c in enumerate(SERIES, 1)}
 WIDTH = 7.4  # inches
+PHOTOGRAPH = 30_000  # characters of a PNG in an SVG, below which it is a map of numbers whose colours must stay
 DOTS = 144  # to the inch, of a PNG and of what in an SVG is made of dots
 LABEL_INCHES = 0.17  # between two labels at the ends of lines
 CHANCE = "chance"
@@ -83,10 +84,11 @@ def to_svg(figure: Figure) -> str:
 
 
 def _shorter(found: re.Match[str]) -> str:
-    """A picture within an SVG as PNG or as JPEG, whichever is shorter: photographs are a tenth of it."""
+    """A picture within an SVG: a photograph as JPEG, a tenth of its PNG; what is short stays as exact as it is."""
+    if len(found[0]) < PHOTOGRAPH:
+        return found[0]
     with Image.open(io.BytesIO(base64.b64decode(found[1]))) as image:
-        whole = embedded(image.convert("RGB"), max(image.size))
-    return min(whole, found[0], key=len)
+        return min(embedded(image.convert("RGB"), max(image.size)), found[0], key=len)
 
 
 def to_png(figure: Figure) -> bytes:

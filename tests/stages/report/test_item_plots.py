@@ -94,3 +94,13 @@ def test_a_grid_too_fine_for_numbers_is_drawn_without(here):
     with draw.style():
         figure = item_draw.components([fine, here[1][1]])
     assert [len(axes.texts) for axes in figure.axes] == [0, 0, 0, 9]
+
+
+def test_a_patch_covers_its_own_part_of_a_picture_that_is_no_square():
+    shown = item_draw.tinted(np.ones((4, 12), np.float32), np.array([[0, 1, 2], [1, 2, 0]]))
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) == 3
+    for row in range(4):
+        for column in range(12):
+            np.testing.assert_array_equal(shown[row, column], shown[row // 2 * 2, column // 4 * 4])
+    assert not np.array_equal(shown[0, 3], shown[0, 4])
+    np.testing.assert_array_equal(shown[0, 0], shown[3, 11])

@@ -46,10 +46,10 @@ def test_two_axes_are_the_first_principal_components_of_both_together():
 
 
 def test_no_picture_is_the_mirror_of_another():
-    (image, _), _ = spaces.two_axes([IMAGE, TEXT])
-    (turned, _), _ = spaces.two_axes([-IMAGE, -TEXT])
-    np.testing.assert_allclose(turned, image, atol=1e-9)
-    assert (image.mean(axis=0) >= 0).all()
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        (image, _), _ = spaces.two_axes([rng.standard_normal((9, 7)).astype(np.float32) + 1, TEXT])
+        assert (image.mean(axis=0) >= 0).all()
 
 
 def test_two_axes_of_one_dimension_or_of_one_point_are_flat():

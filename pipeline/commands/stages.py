@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cache.errors import UsageError
 from pipeline.commands.options import AsJson, takes_setting
 from pipeline.console import show
 from pipeline.setting import Setting
@@ -24,6 +25,10 @@ PROTOTYPES_TITLE = (
 Target = Annotated[
     list[str] | None,
     typer.Option("--target-dataset", help="Test the heads on it, too: a dataset, or blur, grey, sketch. With --task."),
+]
+PlotFile = Annotated[
+    Path | None,
+    typer.Option("--plot", help="Draw the gap of --task classify, and what prototypes reach, as .png or .svg."),
 ]
 SCORES_TITLE = "mAP and its kin in per cent, gallery `{}`"
 
@@ -77,7 +82,7 @@ def mixture(setting: Setting, as_json: AsJson = False) -> None:
     show(mixture_rows(_refresh(setting, "mixture")), as_json)
 
 
-def train(setting: Setting, target_dataset: Target = None, as_json: AsJson = False) -> None:
+def train(setting: Setting, target_dataset: Target = None, plot: PlotFile = None, as_json: AsJson = False) -> None:
     """Episodes + features -> heads; at the prompt their scores are printed."""
     from cache.store import read_ledger
     from pipeline.several import settings_of
@@ -88,15 +93,15 @@ def train(setting: Setting, target_dataset: Target = None, as_json: AsJson = Fal
         reporter().say(line)
     some_stand = all(read_ledger(path).of("heads") for path in paths)  # else there is nothing to score
     if some_stand and setting.places.stage is None:
-        evaluate(setting, target_dataset, as_json)
+        evaluate(setting, target_dataset, plot, as_json)
 
 
-def evaluate(setting: Setting, target_dataset: Target = None, as_json: AsJson = False) -> None:
+def evaluate(setting: Setting, target_dataset: Target = None, plot: PlotFile = None, as_json: AsJson = False) -> None:
     """Heads + episodes -> scores."""
     from pipeline.tables import lacking_rows, score_rows
 
-    if setting.params.split.protocol == CLASSIFY or target_dataset or setting.more:
-        _classify(setting, target_dataset, as_json)
+    if setting.params.split.protocol == CLASSIFY or target_dataset or plot or setting.more:
+        _classify(setting, target_dataset, plot, as_json)
         return
     galleries = setting.params.evaluate.galleries
     title = SCORES_TITLE.format("target" if "target" in galleries else galleries[0])
@@ -104,15 +109,37 @@ def evaluate(setting: Setting, target_dataset: Target = None, as_json: AsJson = 
     show(score_rows(scores, lacking_rows(scores.with_name("metrics.json"))), as_json, title)
 
 
-def _classify(setting: Setting, targets: list[str] | None, as_json: bool) -> None:
+def _classify(setting: Setting, targets: list[str] | None, plot: Path | None, as_json: bool) -> None:
     """Score the heads of each dataset, and on each other test set; show it all."""
     from pipeline.several import settings_of, write_joined
 
+    if plot:
+        _require_plot(setting, plot)
     each = settings_of(setting)
     scores = [_refresh(own, "evaluate") for own in each]
     if len(each) > 1:
         reporter().say(f"scores of all: {write_joined(setting.places, scores)}")
     _show_classes(setting, scores, [path for own in each for path in _shifted(own, targets)], as_json)
+    if plot:
+        _plot(plot, scores)
+
+
+def _require_plot(setting: Setting, plot: Path) -> None:
+    """UsageError where there would be nothing to draw, or no picture to draw it as."""
+    from pipeline.class_plot import require_picture
+
+    if setting.params.split.protocol != CLASSIFY:
+        raise UsageError("--plot is for classification; pass --task classify, too")
+    require_picture(plot)
+
+
+def _plot(target: Path, scores: Sequence[Path]) -> None:
+    """Draw the prototypes of some datasets."""
+    from pipeline.class_plot import write_plot
+    from pipeline.class_table import dataset_of
+
+    write_plot(target, {dataset_of(path): path.with_name("metrics.json") for path in scores})
+    reporter().say(f"plot: {target}")
 
 
 def _shifted(setting: Setting, targets: list[str] | None) -> list[Path]:

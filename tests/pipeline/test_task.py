@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cache.errors import UsageError
 from cache.files import write_json
 from cache.scores import read_scores, write_scores
 from cache.store import Ledger, LedgerKey, write_ledger
+from pipeline.class_plot import drawn
 from pipeline.class_table import class_cells, left_out, prototype_rows, shown_rows, typed_rows, with_mean
 from pipeline.commands.options import gather
 from pipeline.params import Params
@@ -214,6 +216,10 @@ def test_the_prompt_trains_and_scores_every_method_and_says_what_it_left_out(imp
     shown = typed(imported, "evaluate", "--task", "classify", "--seeds", "2", *FLAGS, *quick)
     assert "names as prototypes before and after the gap is closed" in shown.stdout
     assert "evaluate: " in shown.stderr  # what stands is not made anew
+    pictured = typed(imported, "evaluate", "--task", "classify", "--seeds", "2", "--plot", "gap.png", *FLAGS, *quick)
+    assert pictured.stderr.endswith("plot: gap.png\n")
+    with Image.open(imported / "gap.png") as picture:
+        assert picture.format == "PNG"
     report = typed(imported, "report", "--task", "classify", "--seeds", "2", *FLAGS, *quick)
     assert (report.returncode, report.stdout) == (2, "")
     assert report.stderr.endswith(
@@ -227,3 +233,40 @@ def test_a_target_that_does_not_go_is_told_in_one_line(imported: Path) -> None:
     assert "--target-dataset needs an encoder for the other pictures, and these features were imported" in other.stderr
     plain = typed(imported, "evaluate", "--target-dataset", "blur", *FLAGS, "--method", "clip")
     assert "--target-dataset is for classification; pass --task classify, too" in plain.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--plot", "gap.png"], "--plot is for classification; pass --task classify, too"),
+        (
+            ["--task", "classify", "--plot", "gap.pdf"],
+            "gap.pdf: a plot is written as .png or .svg; give it a name that",
+        ),
+        (
+            ["--task", "classify", "--plot", "gap.svg", "--shots", "1"],
+            "no method here maps pictures; add cmm_classifier",
+        ),
+    ],
+)
+def test_a_plot_of_nothing_is_refused(imported: Path, more: list[str], told: str) -> None:
+    done = typed(imported, "evaluate", *FLAGS, "--seeds", "1", "--method", "clip", *more)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert not (imported / more[more.index("--plot") + 1]).exists() or "gap.png" in more
+
+
+def test_the_plot_has_a_row_of_panels_a_dataset_and_a_line_a_state() -> None:
+    entries = [
+        {"shots": shots, "state": state, "prototypes": kind, "value": place / 10, "support": [0.0, place / 5]}
+        for shots in (1, 4)
+        for place, state in enumerate(("plain", "shifted", "mapped"), 1)
+        for kind in ("gap", "names", "pictures", "both")
+    ]
+    figure = drawn({"a": entries, "b": entries})
+    assert len(figure.axes) == 8
+    gap, names = figure.axes[:2]
+    assert [list(line.get_ydata()) for line in gap.lines] == [pytest.approx([v, v]) for v in (0.1, 0.2, 0.3)]
+    assert [list(line.get_ydata()) for line in names.lines] == [pytest.approx([v, v]) for v in (10, 20, 30)]
+    assert [text.get_text() for text in gap.get_xticklabels()] == ["1", "4"]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["a", "", "", "", "b", "", "", ""]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.mixtures import MixtureRows
-from pipeline.ablation.experiment import CostSection, Experiment
+from pipeline.ablation.experiment import CostSection, Experiment, RunSection
+from pipeline.ablation.memory import peak_megabytes
+from pipeline.ablation.method_cost import giga, method_rows
 from pipeline.ablation.runs import run_of
 from pipeline.setting import Setting
 from pipeline.wiring import require
@@ -41,6 +41,7 @@ COLUMNS = (  # of the table; empty where there is none
     "seconds",
     "times",
     "gflop",
+    "gflop_counted",
     "megabytes",
     "iterations",
     "open",
@@ -61,7 +62,7 @@ class Work:
 
 
 def cost_rows(setting: Setting, experiment: Experiment, dataset: str, full: bool) -> list[Row]:
-    """The table: a row a fit and modality, pooling first."""
+    """The table: a row a mixture and modality, pooling first; then what the methods themselves take."""
     ids, sources = _sources(setting)
     runs = [run_of(setting, experiment, dataset, own) for own in experiment.runs(full, imported=False)]
     fits = [(POOLING, None), *((run.section.name, run.setting.params.mixture) for run in runs)]
@@ -75,6 +76,7 @@ def cost_rows(setting: Setting, experiment: Experiment, dataset: str, full: bool
             reporter().advance(f"ablate {experiment.name}", 1)
     pooled = {row["modality"]: row["seconds"] for row in rows if row["run"] == POOLING}
     told = [{**row, "times": round(row["seconds"] / pooled[row["modality"]], 3)} for row in rows]
+    told += method_rows(run_of(setting, experiment, dataset, RunSection(name="methods")).setting, cost.repeats)
     return [{name: row.get(name) for name in COLUMNS} for row in told]
 
 
@@ -94,22 +96,16 @@ def apart(work: Work) -> Row:
 def measured(work: Work) -> Row:
     """Seconds (the best of `repeats`), products in 1e9, megabytes at the peak above what stood before, and of a mixture
     how it converges."""
-    before = _peak()
+    before = peak_megabytes()
     run = _pooling(work.source) if work.section is None else _fitting(work, work.section)
     took = [_timed(run) for _ in range(work.cost.repeats)]
-    peak = _peak() - before
+    peak = peak_megabytes() - before
     found = {
         **{"items": len(work.source), "tokens": round(float(work.source.lengths.mean()), 2)},
         **{"width": width_of(work.source), "seconds": round(min(took), 4), "megabytes": round(peak, 1)},
-        "gflop": round(products(work.source, work.section) / 1e9, 4),
+        "gflop": giga(products(work.source, work.section)),
     }
     return found if work.section is None else {**found, **convergence(work, work.section)}
-
-
-def _peak() -> float:
-    """The most memory that this process ever had, megabytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def _timed(run: Callable[[], object]) -> float:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.ablation.cost import POOLING
+from pipeline.ablation.cost import CALLED, POOLING
 from pipeline.ablation.experiment import ExperimentSection
+from pipeline.ablation.method_cost import FIT, SCORING
 from stages.report.draw import INK, SERIES, WIDTH
 from stages.report.words import percent
 
@@ -21,6 +23,7 @@ HEADS = {
     "seconds": "seconds",
     "times": "times pooling",
     "gflop": "GFLOP",
+    "gflop_counted": "by torch",
     "megabytes": "MB at the peak",
     "iterations": "iterations",
     "open": "open, %",
@@ -35,7 +38,18 @@ def answer(section: ExperimentSection, rows: Sequence[Row]) -> list[str]:
     own = [row for row in rows if row["run"] in section.reference]
     took = "; ".join(_told(row, pooled[row["modality"]]) for row in own)
     ends = "; ".join(_ends(section, row) for row in own)
-    return [f"{took}.", f"{ends[:1].upper()}{ends[1:]}.", _falls(rows, own)]
+    told = [f"{took}.", f"{ends[:1].upper()}{ends[1:]}.", _falls(rows, own)]
+    fits = "; ".join(_fits(row, rows) for row in rows if row["modality"] == FIT)
+    return [*told, f"On one episode {fits}."] if fits else told
+
+
+def _fits(row: Row, rows: Sequence[Row]) -> str:
+    scoring = next(own for own in rows if own["run"] == row["run"] and own["modality"] == SCORING)
+    work = "" if row["gflop"] is None else f" ({row['gflop']:.3g} GFLOP)"
+    return (
+        f"{row['row']} is fitted to {row['items']:,} pairs in {row['seconds']:.2f} s{work} and ranks for"
+        f" {scoring['items']:,} queries both ways in {scoring['seconds']:.3f} s"
+    )
 
 
 def _falls(rows: Sequence[Row], own: Sequence[Row]) -> str:
@@ -80,10 +94,20 @@ def _cell(row: Row, name: str) -> str:
 
 
 def drawn(rows: Sequence[Row]) -> Figure:
-    """Seconds of every fit, a bar a modality."""
+    """Seconds: of pooling and of every mixture, a bar a modality; of every method's fit and scoring."""
+    mixtures = [row for row in rows if row["modality"] in CALLED.values()]
+    methods = [row for row in rows if row["modality"] not in CALLED.values()]
+    panels = [own for own in (mixtures, methods) if own]
+    most = max(len({row["row"] for row in own}) for own in panels)
+    figure = Figure(figsize=(WIDTH, 1.2 + 0.34 * most), layout="constrained")
+    for axes, own in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _bars(axes, own)
+    return figure
+
+
+def _bars(axes: Axes, rows: Sequence[Row]) -> None:
     names, kinds = list(dict.fromkeys(row["row"] for row in rows)), list(dict.fromkeys(r["modality"] for r in rows))
-    figure = Figure(figsize=(WIDTH, 1.2 + 0.34 * len(names)), layout="constrained")
-    axes, thick = figure.add_subplot(), 0.8 / max(1, len(kinds))
+    thick = 0.8 / len(kinds)
     for i, kind in enumerate(kinds):
         own = [row for row in rows if row["modality"] == kind]
         places = [names.index(row["row"]) + (i - (len(kinds) - 1) / 2) * thick for row in own]
@@ -93,4 +117,3 @@ def drawn(rows: Sequence[Row]) -> Figure:
     axes.grid(axis="x")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", labelcolor=INK)
-    return figure

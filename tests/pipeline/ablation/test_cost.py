@@ -16,8 +16,11 @@ from pipeline.ablation import cost_words
 from pipeline.ablation.cost import COLUMNS, diagonal, settled_after, spherical
 from pipeline.ablation.experiment import CostSection, ExperimentSection, RunSection
 from pipeline.ablation.files import as_csv, read_rows
+from pipeline.ablation.method_cost import of_components, of_pooled
 from stages import em
 from stages.covariance import Covariance
+from stages.train.methods import gap, gcrdp
+from tests.stages.train import build
 
 SECTION = ExperimentSection(
     question="?",
@@ -80,6 +83,25 @@ def test_three_sentences_of_the_fit_that_is_asked_about(tmp_path: Path) -> None:
         " ends, 0.0 after 9."
     )
     assert fallen.startswith("Collapsed onto one component: K=3 of pictures 1.0 per cent; most often")
+    fit = row("gap", modality="fit", items=291, seconds=0.8, gflop=2.43, gflop_counted=2.43)
+    scoring = row("gap", modality="scoring", items=312, seconds=0.054, gflop=0.05)
+    assert cost_words.answer(SECTION, [*rows, fit, scoring])[3] == (
+        "On one episode gap is fitted to 291 pairs in 0.80 s (2.43 GFLOP) and ranks for 312 queries both ways in 0.054"
+        " s."
+    )
     none = cost_words.answer(SECTION, [rows[0], {**rows[1], "collapsed": 0.0}])
     assert none[2] == "No fit of the table collapsed onto one component."
     assert not math.isnan(rows[1]["times"])
+
+
+@pytest.mark.parametrize("name", ["gap", "gcrdp"])
+def test_the_formula_of_a_training_counts_what_torch_counts(name: str) -> None:
+    episode, fit = build.fit_on(), {"gap": gap.fit, "gcrdp": gcrdp.fit}[name]
+    section = {"gap": build.gap_section, "gcrdp": build.gcrdp_section}[name](steps=3, batch=40)
+    with FlopCounterMode(display=False) as counter:
+        fit(episode, section, 0)
+    items = episode.items
+    width, classes = items.pooled["image"].shape[1], len({name for own in items.labels for name in own})
+    views = items.views["image"].shape[1]
+    a_step = of_pooled(40, width, classes) if name == "gap" else of_components(40, width, classes, views)
+    assert 3 * a_step == pytest.approx(counter.get_total_flops(), rel=0.02)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from cache.scores import read_scores
+from pipeline.ablation import cost, method_cost
 from pipeline.ablation.experiment import FOLDER, read_experiment
 from pipeline.ablation.files import read_rows
 from pipeline.ablation.pages import page
@@ -191,3 +192,39 @@ def test_imported_frames_are_compared_with_themselves_in_an_order_of_chance(fold
         moved += not np.array_equal(one, other)
     assert moved > 0.9 * len(before["id"])
     assert np.array_equal(before["image"], after["image"])
+
+
+COST = """
+experiment:
+  question: What does EM cost?
+  paper: nothing
+  axis: fit
+  kind: cost
+  reference: [K=2]
+  cost: {repeats: 1, items: 8, iterations: 4, tolerance: 1.0e-3}
+  runs:
+    - {name: K=2, params: {mixture: {components: 2}}}
+split: {shots: [2], seeds: 1}
+evaluate: {galleries: [target], draws: 100}
+train: {methods: [gap], variants: [], gap: {steps: 2, batch: 8}}
+"""
+
+
+@pytest.mark.usefixtures("first")
+def test_a_table_of_costs_has_mixtures_and_methods(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / FOLDER / "cost.yaml").write_text(COST)
+    monkeypatch.setattr(cost, "apart", cost.measured)  # a process each, whose start takes seconds, is tried by people
+    monkeypatch.setattr(method_cost, "apart", method_cost.measured)
+    done = typed(folder, "ablate", "cost", *HERE)
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(folder / "results/ablations/cost/features.csv")
+    assert [(row["run"], row["modality"]) for row in rows] == [
+        *(("pooling", kind) for kind in ("pictures", "texts")),
+        *(("K=2", kind) for kind in ("pictures", "texts")),
+        *(("gap", kind) for kind in ("fit", "scoring")),
+    ]
+    assert all(row["seconds"] > 0 and row["gflop"] > 0 for row in rows)
+    assert rows[4]["gflop"] == pytest.approx(rows[4]["gflop_counted"], rel=0.02)
+    assert 0 <= rows[2]["collapsed"] <= 1 < rows[2]["iterations"] <= 5
+    table = (folder / "results/ablations/cost/features.md").read_text()
+    assert "| gap | scoring | 12 |" in table

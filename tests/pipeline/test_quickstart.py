@@ -65,6 +65,23 @@ def test_every_command_of_the_quickstart_runs_in_order_in_a_fresh_clone(
     assert not run(clone, "git", "status", "--porcelain", "--", "data", "runs", "results").stdout
 
 
+def table(text: str) -> dict[str, list[float]]:
+    """The figures of each method in a table as `train` prints it, mAP first."""
+    rows = re.findall(r"^ +1 +(\w+)(?: \(names\))? +([\d. ]+)$", text, re.MULTILINE)
+    return {name: [float(cell) for cell in cells.split()] for name, cells in rows}
+
+
+def test_the_first_table_of_the_readme_is_what_train_prints(done: subprocess.CompletedProcess[str]) -> None:
+    """The README's is of five draws, the quickstart's of the first two of them: alike within two points."""
+    (header,) = re.findall(r"^shots  method .* mAP .*$", done.stdout, re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert header.split() in [line.split() for line in readme.splitlines()]
+    shown, printed = table(readme), table(done.stdout)
+    assert list(shown) == list(printed) == ["chance", "cca", "gap", "gcrdp", "scm"]
+    assert shown["chance"] == printed["chance"]
+    assert all(abs(shown[name][0] - printed[name][0]) < 2 for name in shown)
+
+
 def test_every_example_of_the_python_page_runs_behind_it(clone: Path, done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0
     script = "\n".join(blocks("python.md", "python"))

@@ -21,6 +21,7 @@ from stages.progress import reporter
 from stages.report.words import listed
 from stages.train.methods import find
 
+PROTOCOLS = ("parity", "random")
 ASIDE = "ablations"  # the folder of runs/ for all that experiments make
 
 
@@ -45,10 +46,11 @@ class Made:
 
 def run_of(setting: Setting, experiment: Experiment, dataset: str, section: RunSection) -> Run:
     """A run under the experiment's setting with the changes of its own, its artefacts in a folder of its own."""
-    if setting.params.split.halves > 1:
+    split = setting.params.split
+    if split.halves > 1 or split.protocol not in PROTOCOLS:
         raise UsageError(
-            f"{experiment.name}: compares on one class split, and split.halves is {setting.params.split.halves};"
-            " set it to 1"
+            f"{experiment.name}: compares retrieval on one class split; set split.protocol to parity or random (now"
+            f" {split.protocol}) and split.halves to 1 (now {split.halves})"
         )
     source = f"{experiment.name}.yaml: {section.name}"
     changes = [*_planted(setting, section), *leaves(section.params)]

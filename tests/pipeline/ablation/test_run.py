@@ -228,3 +228,10 @@ def test_a_table_of_costs_has_mixtures_and_methods(folder: Path, monkeypatch: py
     assert 0 <= rows[2]["collapsed"] <= 1 < rows[2]["iterations"] <= 5
     table = (folder / "results/ablations/cost/features.md").read_text()
     assert "| gap | scoring | 12 |" in table
+
+
+@pytest.mark.parametrize("value", ["split.protocol=classic", "split.halves=2"])
+def test_an_experiment_keeps_to_one_class_split_of_retrieval(folder: Path, value: str) -> None:
+    done = typed(folder, "ablate", "tiny", *HERE, "-S", value)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("tiny: compares retrieval on one class split; set split.protocol to")

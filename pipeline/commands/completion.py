@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -84,7 +85,7 @@ def _values(name: str, begun: str) -> list[str]:
 
 
 def _names(which: str, begun: str) -> list[str]:
-    """Names of datasets, encoders or methods that begin so; none of anything else."""
+    """Names of datasets, encoders, methods or experiments that begin so; none of anything else."""
     from stages.extract.encoders.registry import ENCODERS
     from stages.ingest.datasets import DATASETS
     from stages.train.methods import METHODS
@@ -92,4 +93,16 @@ def _names(which: str, begun: str) -> list[str]:
     forms = (encoder.form for encoder in ENCODERS)
     encoders = [form for form in forms if "<" not in form]
     known = {"datasets": list(DATASETS), "methods": list(METHODS), "encoders": encoders}
-    return _beginning(begun, known.get(which, []))
+    return _beginning(begun, _experiments() if which == "ablate" else known.get(which, []))
+
+
+def _experiments() -> list[str]:
+    """The experiments of the checkout here; none outside of one."""
+    from cache.errors import MissingError
+    from pipeline.ablation.experiment import names_in
+    from pipeline.places import find_root
+
+    try:
+        return names_in(find_root(Path.cwd()))
+    except MissingError:
+        return []

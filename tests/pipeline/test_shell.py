@@ -38,6 +38,7 @@ def completed(*words: str) -> list[str]:
         (["search", "--method", "gc"], ["gcrdp"]),
         (["extract", "--encoder", "lite"], ["lite0-minilm"]),
         (["datasets", "wiki"], ["wikipedia"]),
+        (["ablate", "los"], ["losses"]),
         (["train", "-S", "mixture.comp"], ["mixture.components="]),
         (["train", "-S", "mixtur"], [f"mixture.{k}=" for k in sorted(
             ["components", "covariance", "floor", "groups", "iterations", "temperature"])]),

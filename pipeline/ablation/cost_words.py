@@ -74,7 +74,7 @@ def _ends(section: ExperimentSection, row: Row) -> str:
     most = section.cost.iterations if section.cost else 0
     return (
         f"half of the {row['modality']} gain next to nothing after {row['iterations']:.0f} iterations of {row['row']}, "
-        f"{percent(row['open'])} per cent still do when the stage ends, {percent(row['open_long'])} after {most}"
+        f"{percent(row['open'])} per cent still gain more when the stage ends, {percent(row['open_long'])} after {most}"
     )
 
 

@@ -79,8 +79,8 @@ def test_three_sentences_of_the_fit_that_is_asked_about(tmp_path: Path) -> None:
         " against 12."
     )
     assert settled == (
-        "Half of the pictures gain next to nothing after 4 iterations of K=3, 25.0 per cent still do when the stage"
-        " ends, 0.0 after 9."
+        "Half of the pictures gain next to nothing after 4 iterations of K=3, 25.0 per cent still gain more when"
+        " the stage ends, 0.0 after 9."
     )
     assert fallen.startswith("Collapsed onto one component: K=3 of pictures 1.0 per cent; most often")
     fit = row("gap", modality="fit", items=291, seconds=0.8, gflop=2.43, gflop_counted=2.43)

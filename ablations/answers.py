@@ -44,7 +44,8 @@ Made by `python -m ablations.answers`; do not edit. Tables: docs/ablations/*/*.c
 The sentences are made from the tables by rule. mAP in per cent, gallery `target`, parity protocol, 5 draws of the
 supports; differences in points of mAP, paired over the same draws and queries, with the *class* interval (bootstrap
 over target classes, then queries). Two rows are told apart where that interval leaves out 0 and p, corrected by Holm
-over all comparisons of the table at that shot count, is below 0.05. In the figures the thin line is the class interval,
+over all comparisons of the table at that shot count, is below 0.05; they are the same where the interval is within a
+hundredth of a point of 0. In the figures the thin line is the class interval,
 the thick one the *support* interval (over draws). Trained heads use the values of params.yaml unless a row says
 otherwise.
 

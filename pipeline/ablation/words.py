@@ -9,13 +9,14 @@ from pipeline.ablation.experiment import ExperimentSection
 from stages.report.words import SIGNIFICANT, percent, points, shots
 
 Row = Mapping[str, Any]
+LEAST = 1e-4  # of mAP: an interval within this on either side of 0 is no difference at all
 AHEAD, BEHIND, TIE, SAME = "is ahead of", "is behind", "is not distinguishable from", "is the same as"
 
 
 def verdict(row: Row) -> str:
     """How a row stands to what it is compared with: by the class interval, and p corrected over the table."""
     low, high = row["class_low"], row["class_high"]
-    if low == high == 0:
+    if max(abs(low), abs(high)) < LEAST:
         return SAME
     if row["p_holm"] >= SIGNIFICANT or low <= 0 <= high:
         return TIE

@@ -32,6 +32,8 @@ UNSURE, SAME = row("K=5", 0.002, 0.001, 0.003, 0.07), row("K=1", 0.0, 0.0, 0.0, 
         (BEHIND, "K=8 is behind K=1: -1.2 [-2.0, -0.4]"),
         (UNSURE, "K=5 is not distinguishable from K=1: +0.2 [+0.1, +0.3] (corrected p 0.07)"),
         (SAME, "K=1 is the same as K=1"),
+        (row("K=1", 0.0, 0.0, 0.00009), "K=1 is the same as K=1"),
+        (row("K=1", 0.0, 0.0, 0.0002, 0.3), "K=1 is not distinguishable from K=1: 0.0 [0.0, 0.0]"),
     ],
 )
 def test_a_sentence_says_what_its_numbers_allow(of: dict[str, Any], said: str) -> None:

@@ -64,9 +64,9 @@ convolutional tower: no weights of a ViT were to be had, so its tokens could not
 `python -m pipeline extract` and `train` do it with `--overlay ablations/overlays/core20.yaml --overlay
 ablations/overlays/per-token.yaml -S encoder=ViT-B-32/openai -S extract.heads=null`.
 """
-OVER_CLASS = """Three draws of the supports. `over class` fits EM to the items of each class; an item then has no view and
-is ranked by its pooled vector (docs/decisions/0012), as in `pooled`, whose mixtures are of tokens and serve the training
-alone. Its placebo is `pooled without contrast`: no component of anything is read.
+OVER_CLASS = """Three draws of the supports. `over class` fits EM to the items of each class; an item then has no view
+and is ranked by its pooled vector (docs/decisions/0012), as in `pooled`, whose mixtures are of tokens and serve the
+training alone. Its placebo is `pooled without contrast`: no component of anything is read.
 """
 HALVES = "± is over draws, of the mean over class splits.\n"
 CHECKS = {

@@ -164,8 +164,8 @@ def wordless(root: Path) -> None:
         ),
         (
             unlisted,
-            "xmedianet: 1 folder of pictures in image/ and not in the lists, the first is 'zebra'; get the lists and the "
-            "archive anew",
+            "xmedianet: 1 folder of pictures in image/ and not in the lists, the first is 'zebra'; get the lists and "
+            "the archive anew",
         ),
         (
             folderless,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cache.mixtures import MixtureRows
 from pipeline.ablation.experiment import CostSection, Experiment, RunSection
-from pipeline.ablation.memory import peak_megabytes
+from pipeline.ablation.memory import mark, peak_since
 from pipeline.ablation.method_cost import giga, method_rows
 from pipeline.ablation.runs import run_of
 from pipeline.setting import Setting
@@ -96,10 +96,10 @@ def apart(work: Work) -> Row:
 def measured(work: Work) -> Row:
     """Seconds (the best of `repeats`), products in 1e9, megabytes at the peak above what stood before, and of a mixture
     how it converges."""
-    before = peak_megabytes()
+    before = mark()
     run = _pooling(work.source) if work.section is None else _fitting(work, work.section)
     took = [_timed(run) for _ in range(work.cost.repeats)]
-    peak = peak_megabytes() - before
+    peak = peak_since(before)
     found = {
         **{"items": len(work.source), "tokens": round(float(work.source.lengths.mean()), 2)},
         **{"width": width_of(work.source), "seconds": round(min(took), 4), "megabytes": round(peak, 1)},

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache.episodes import Episode, read_episodes
-from pipeline.ablation.memory import peak_megabytes
+from pipeline.ablation.memory import mark, peak_since
 from pipeline.ablation.runs import fitting
 from pipeline.setting import Setting
 from pipeline.wiring import require
@@ -65,19 +65,19 @@ def measured(work: Work) -> list[Row]:
     from torch.utils.flop_counter import FlopCounterMode
 
     fit = fitter(work)  # imports what it needs, which is not to count
-    before, (head, fit_seconds) = peak_megabytes(), best_of(work.repeats, fit)
-    fitted = peak_megabytes()
+    before, (head, fit_seconds) = mark(), best_of(work.repeats, fit)
+    fitted = peak_since(before)
     with FlopCounterMode(display=False) as counter:
         fit()
-    after, ((asked, offered), seconds) = peak_megabytes(), best_of(work.repeats, lambda: scored(work, head))
+    after, ((asked, offered), seconds) = mark(), best_of(work.repeats, lambda: scored(work, head))
     counted, formula = counter.get_total_flops(), products_of(work)
     about = {"run": work.method.method.name, "row": work.method.method.name, "value": work.method.method.name}
     trained = {"modality": FIT, "items": len(work.episode.ids["source-train"]) + len(work.episode.ids["support"])}
-    told = {"gflop": giga(formula), "gflop_counted": giga(counted or None), "megabytes": round(fitted - before, 1)}
+    told = {"gflop": giga(formula), "gflop_counted": giga(counted or None), "megabytes": round(fitted, 1)}
     score = {"modality": SCORING, "items": asked, "gflop": giga(scoring_products(work, head, asked, offered))}
     return [
         {**about, **trained, **told, "seconds": round(fit_seconds, 4)},
-        {**about, **score, "seconds": round(seconds, 4), "megabytes": round(peak_megabytes() - after, 1)},
+        {**about, **score, "seconds": round(seconds, 4), "megabytes": round(peak_since(after), 1)},
     ]
 
 

@@ -277,6 +277,11 @@ def _keys(features: Ledger, mixtures: Path | None) -> dict[str, str]:
     return keys if mixtures is None else {**keys, "mixtures": read_ledger(mixtures).keys[0].key}
 
 
+def has_tower_vectors(items: Items) -> bool:
+    """Whether each tower's own vectors are at hand: imported features of a shared space may come without."""
+    return not items.aligned or items.pooled_raw is not None
+
+
 def has_joint_tokens(items: Items, modality: Modality) -> bool:
     """Whether tokens are at hand that lie where the pooled vectors do.
 

@@ -12,7 +12,7 @@ from cache import shards
 from cache.episodes import Episode
 from cache.selections import FILES, SELECTION, read_selection, write_selection
 from cache.store import LedgerKey, folder_of, make_key
-from stages.items import Items
+from stages.items import Items, has_tower_vectors
 from stages.section import Section
 from stages.train.episode import train_episode
 from stages.train.params import TrainParams, TrainSection
@@ -45,7 +45,7 @@ class Selections:
 def choose_all(params: TrainParams, rows: Sequence[Row], world: World, features: Features) -> Selections:
     """Choose for every row that lists several values, once a class split and shot count; what the store has is read."""
     asked = {
-        _place(row, episode): (choosing(row), episode)
+        _place(row, episode): (choosing(row, has_tower_vectors(world.items)), episode)
         for row in rows
         if _asks(row)
         for episode in reversed(list(world.episodes.values()))  # so that the first seed stands for all

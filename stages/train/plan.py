@@ -28,6 +28,7 @@ from stages.train.params import (
 
 CHOSEN_ON = ("flickr8k-core20", "core20-masked")  # the photographs that params.yaml's values were tried on
 CHOSEN_PROTOCOL = "parity"  # and the class split of that choice
+VOTES = ("vote_image", "vote_text", "vote_neighbours")  # of scm: what judges in the towers' own spaces
 
 
 @dataclass(frozen=True)
@@ -216,11 +217,17 @@ def _common(row: Row, features: Features, align: CcaSection) -> dict[str, Any]:
     }
 
 
-def choosing(row: Row) -> Row:
-    """The row as its values are chosen: on the gallery `target`, where what only `all` shows is set to nothing."""
+def choosing(row: Row, towers: bool) -> Row:
+    """The row as its values are chosen: on the gallery `target`, where what only `all` shows is set to nothing; and of
+    votes in the towers' own spaces, where the features hold none (`towers`), only the one that is none."""
     if not isinstance(row.section, ScmSection):
         return row
-    return replace(row, section=row.section.model_copy(update={"all_classes": False}))
+    tried = {} if towers else {name: [0.0] for name in VOTES if _may_be_none(getattr(row.section, name))}
+    return replace(row, section=row.section.model_copy(update={"all_classes": False, **tried}))
+
+
+def _may_be_none(tried: Any) -> bool:
+    return isinstance(tried, list) and 0.0 in tried
 
 
 def selection_content(row: Row, episode: Episode, features: Features, section: TrainSection) -> dict[str, Any]:

@@ -87,17 +87,17 @@ def own_vectors(folder: Path) -> Given:
 @pytest.mark.parametrize("aligned", [False, True])
 def test_the_folder_of_clip_retrieval_scores_as_the_same_vectors_extracted_here(aligned: bool, tmp_path: Path) -> None:
     own = make_folder(tmp_path / "own")
-    flags = ["--tokens", "none"]
+    flags, votes = ["--tokens", "none"], []
     methods = ["--method", "clip,cca,gap,gcrdp" if aligned else "cca,gap,gcrdp"]
+    methods += ["-S", "train.variants=[{method: scm, variant: nameless, values: {names: false}}]"]
     if aligned:
         generator = torch.Generator().manual_seed(3)
         heads = {name: torch.randn(shape, generator=generator) / 30 for name, shape in HEADS.items()}
         save_file(heads, own / "heads.safetensors")
         flags += ["--heads", "heads.safetensors"]
-    else:
-        methods += ["-S", "train.variants=[{method: scm, variant: nameless, values: {names: false}}]"]
+        votes = ["-S", "train.scm.vote_image=0", "-S", "train.scm.vote_text=0"]  # the folder has no tower's own vectors
     assert typed(own, "extract", *flags).returncode == 0
-    first = typed(own, *SCORED, *methods, *flags)
+    first = typed(own, *SCORED, *methods, *flags, *votes)
     assert first.returncode == 0, first.stderr
     g = own_vectors(own)
     path = write_clip_retrieval(tmp_path, g, 3, {"key": g.ids, "kind": g.labels})
@@ -318,3 +318,17 @@ def test_the_page_on_data_has_a_command_for_each_format() -> None:
     assert sources == {
         *("features.npz", "features/", "features.h5", "features.parquet", "raw_features.mat", "own.mat", "embeddings/")
     }
+
+
+def test_the_same_numbers_are_one_source_whatever_files_they_came_in(tmp_path: Path) -> None:
+    folder = bare(tmp_path / "home")
+    write_npz(folder, given()).rename(folder / "f.npz")
+    write_npy(folder, given()).rename(folder / "npy")
+    found = []
+    for path in ("f.npz", "npy"):
+        done = typed(folder, IMPORT, path, "--tokens", "none")
+        asked = (*next_flags(done.stderr), "--method", "cca", "--shots", "0", "--seeds", "1")
+        scored = typed(folder, "train", *asked, "--json")
+        assert scored.returncode == 0, scored.stderr
+        found.append(scores_of(folder))
+    assert found[0] == found[1]

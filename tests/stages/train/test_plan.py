@@ -272,7 +272,7 @@ def test_whether_source_classes_are_judged_decides_heads_and_no_selection():
         ("scm", "all", {"all_classes": True}), ("scm", "targets", {"all_classes": False}), methods=("cca",)
     )
     rows = rows_of(section)[1:]
-    contents = [selection_content(choosing(row), DRAWN[0], FEATURES, section) for row in rows]
+    contents = [selection_content(choosing(row, True), DRAWN[0], FEATURES, section) for row in rows]
     assert contents[0] == contents[1]
     jobs = plan_jobs(rows, DRAWN[:1], FEATURES, section.align, lambda row, _: row.section)
     assert len({job.key for job in jobs}) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -37,6 +38,20 @@ class BusyError(UserError):
 def one_line(error: Exception) -> str:
     """What a library's error says, on one line."""
     return " ".join(str(error).split())
+
+
+_STEERING = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def harmless(text: str) -> str:
+    """The text with what steers a terminal, turns the line round or is no whole character spelt out, as in `\\x1b`: the
+    names of files and what stands in them go into messages. The end of a line stays one."""
+    return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """The text, for a message, with `...` for what lies behind its first characters."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

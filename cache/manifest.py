@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from cache.errors import DamagedError, UserError, counted
+from cache.errors import DamagedError, UserError, counted, shortened
 from cache.files import CHUNK, canonical, digest_of_list, read_about, read_table, write_through
 from cache.store import shown
 
@@ -158,10 +158,14 @@ def check_blocks(name: str, blocks: Callable[[], Iterable[Manifest]], bare: bool
     for kind, fault in faults.items():
         if fault.count and (kind != "label" or labelled):
             have = "has" if fault.count == 1 else "have"
-            raise UserError(f"{name}: {fault.count} of {rows} items {have} {_FAULTS[kind].format(repr(fault.first))}")
+            raise UserError(
+                f"{name}: {fault.count} of {rows} items {have} {_FAULTS[kind].format(repr(shortened(fault.first)))}"
+            )
     if twice := _repeated(ids, lambda: (block.ids for block in blocks())):
         many = counted(len(twice), "id stands", "ids stand")
-        raise UserError(f"{name}: {many} more than once, the first is '{twice[0]}'; give each row an id of its own")
+        raise UserError(
+            f"{name}: {many} more than once, the first is '{shortened(twice[0])}'; give each row an id of its own"
+        )
     return rows
 
 

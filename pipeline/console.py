@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
-from cache.errors import UserError
+from cache.errors import UserError, harmless
 
 LOG_EVERY = 10.0  # seconds between two lines of progress where stderr is no terminal
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C stopped: 128 and the signal's number
@@ -68,11 +68,11 @@ class ConsoleReporter:
 
     def say(self, message: str) -> None:
         """One line for the log."""
-        self._console.print(message, markup=False)
+        self._console.print(harmless(message), markup=False)
 
     def warn(self, message: str) -> None:
         """One line that a person should not miss."""
-        self._console.print(f"warning: {message}", style="yellow", markup=False)
+        self._console.print(f"warning: {harmless(message)}", style="yellow", markup=False)
 
     def fail(self, message: str, code: int, trace: str) -> None:
         """One line on a part that failed, kept for the end: see `tell_failures`."""
@@ -82,7 +82,7 @@ class ConsoleReporter:
         """Say what failed while the rest went on, a line each, and where `debug` its traceback before it; the exit code
         of all that, 0 for nothing."""
         for message, _, trace in self._failures:
-            print(trace * debug + " ".join(message.split("\n")), file=sys.stderr)
+            print(trace * debug + _one_row(message), file=sys.stderr)
         return max((code for _, code, _ in self._failures), default=0)
 
     def _log(self, ends: threading.Event) -> None:
@@ -184,8 +184,12 @@ def guarded(run: Callable[[], object], debug: bool) -> int:
         if debug:
             traceback.print_exc()
         message, code = explain(error)
-        print(" ".join(message.split("\n")), file=sys.stderr)
+        print(_one_row(message), file=sys.stderr)
         return code
+
+
+def _one_row(message: str) -> str:
+    return harmless(" ".join(message.split("\n")))
 
 
 def _exit_code(run: Callable[[], object]) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache.errors import MissingError, counted
+from cache.errors import MissingError, counted, shortened
 from cache.files import write_bytes
 from cache.manifest import Manifest
 from stages.progress import reporter
@@ -50,7 +50,8 @@ def settle(name: str, lost: Sequence[str], pairs: int, folder: str, allowed: boo
     write_bytes(record, "".join(f"{path}\n" for path in lost).encode(errors="backslashreplace"))
     names, them, are = ("names", "it", "is") if len(lost) == 1 else ("name", "them", "are")
     found = f"{name}: {len(lost):,} of {counted(pairs, 'pair')} {names} a file that is missing"
-    there = f"the first is '{lost[0]}', all stand in {record}" if len(lost) > 1 else f"'{lost[0]}' (noted in {record})"
+    first = shortened(lost[0])
+    there = f"the first is '{first}', all stand in {record}" if len(lost) > 1 else f"'{first}' (noted in {record})"
     if len(lost) > TOLERATED * pairs and not allowed:
         raise MissingError(
             f"{found}, more than the {TOLERATED:.0%} that ingest does without: {there}; put {them} under {folder}, or "

@@ -87,7 +87,11 @@ def from_home(path: Path, home: Path) -> str:
 def confined(name: str, root: Path, relative: str) -> Path:
     """The file at `relative` under a dataset's root; UserError if `..`, an absolute path or a link leads out of it."""
     path = root / relative
-    if not path.resolve().is_relative_to(root.resolve()):
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+    except ValueError as error:  # a NUL, or half a character
+        raise UserError(f"{name}: {relative[:100]!r} can be no file's name; mend the list that names it") from error
+    if not inside:
         raise UserError(
             f"{name}: '{relative[:100]}' leads out of {root}; "
             "its files must lie under it, without '..', absolute paths or links to elsewhere"

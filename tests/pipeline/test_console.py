@@ -48,6 +48,22 @@ def test_an_error_is_one_line_and_an_exit_code(
     assert printed.out == ""
 
 
+HOSTILE = "'\x1b[31m\x9b2J\u202ename\x07\ud800' of a file,\ntwo lines"
+
+
+def test_what_a_file_is_called_never_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    told = ConsoleReporter()
+    told.say(HOSTILE)
+    told.warn(HOSTILE)
+    told.fail(HOSTILE, 1, "")
+    told.tell_failures(debug=False)
+    guarded(lambda: fail(UserError(HOSTILE)), debug=False)
+    safe = r"'\x1b[31m\x9b2J\u202ename\x07\ud800' of a file,"
+    said, more, *others = capsys.readouterr().err.splitlines()
+    assert (said, more) == (safe, "two lines")  # `demo` says several lines at once
+    assert others == [f"warning: {safe}", "two lines", *[f"{safe} two lines"] * 2]
+
+
 @pytest.mark.parametrize("error", [typer.Exit(130), typer.Abort(), KeyboardInterrupt(), None])
 def test_ctrl_c_is_one_line_and_130_however_typer_tells_it(
     error: BaseException | None, capsys: pytest.CaptureFixture[str]

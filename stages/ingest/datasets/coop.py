@@ -6,13 +6,15 @@ all pairs of a class have one text, and retrieval is classification asked in two
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cache.errors import UserError
+from cache.errors import UserError, shortened
 from stages.ingest.blocks import Listed, in_blocks
 from stages.ingest.class_folders import visible
 from stages.ingest.datasets import find, missing
@@ -23,6 +25,7 @@ from stages.ingest.places import confined, from_home, whole_folder
 
 SPLITS = ("train", "val", "test")
 AIRCRAFT = {split: f"images_variant_{split}.txt" for split in SPLITS}
+_UNSAYABLE = re.compile(r"[\0\ud800-\udfff]")  # no file is called so, and Parquet cannot say it
 LOOKED_AT = 20  # pictures of a split file that tell in which folder all are
 
 
@@ -76,15 +79,29 @@ def _entries(split_file: Path, name: str) -> Iterator[tuple[str, str, int, str]]
     if not isinstance(lists, dict) or not {"train", "test"} <= lists.keys():
         raise UserError(f"{name}: {split_file.name} has no lists 'train' and 'test'; get it again")
     for split in SPLITS:
-        for number, entry in enumerate(lists.get(split, []), start=1):
+        for number, entry in enumerate(_list(lists, split, f"{name}: {split_file.name}"), start=1):
             yield split, *_entry(entry, f"{name}: {split_file.name}: entry {number} of '{split}'")
 
 
+def _list(lists: dict[str, Any], split: str, where: str) -> list[Any]:
+    """The entries of a split; `val` may be left out, or null."""
+    found = lists.get(split)
+    if found is None and split == "val":
+        return []
+    if not isinstance(found, list):
+        raise UserError(f"{where}: '{split}' is {json.dumps(found)[:100]}; it must be a list of entries")
+    return found
+
+
 def _entry(entry: Any, where: str) -> tuple[str, int, str]:
+    shown = json.dumps(entry)[:100]
     match entry:
         case [str(path), int(label), str(name)] if label >= 0 and path and name.strip():
+            if _UNSAYABLE.search(path + name):
+                raise UserError(
+                    f"{where} is {shown}, which holds a NUL or half a character (\\ud800 to \\udfff); write it whole"
+                )
             return path, label, name.strip()
-    shown = json.dumps(entry)[:100]
     raise UserError(f"{where} is {shown}; it must be a picture's path, a class number from 0 and a class name")
 
 
@@ -94,9 +111,12 @@ def _check_classes(entries: Sequence[tuple[str, str, int, str]], where: str) -> 
     names: dict[int, str] = {}
     for _, _, number, name in entries:
         if numbers.setdefault(name, number) != number:
-            raise UserError(f"{where} gives '{name}' the numbers {numbers[name]} and {number}; a class has one")
+            raise UserError(
+                f"{where} gives '{shortened(name)}' the numbers {numbers[name]} and {number}; a class has one"
+            )
         if names.setdefault(number, name) != name:
-            raise UserError(f"{where} calls class {number} '{names[number]}' and '{name}'; a class has one name")
+            both = f"'{shortened(names[number])}' and '{shortened(name)}'"
+            raise UserError(f"{where} calls class {number} {both}; a class has one name")
 
 
 def _pictures(root: Path, first: Sequence[str], name: str) -> str:
@@ -104,9 +124,19 @@ def _pictures(root: Path, first: Sequence[str], name: str) -> str:
     pictures lies; where none is found, the only folder there is, for the message."""
     folders = [path.name for path in visible(root) if path.is_dir()]
     for folder in ["", *folders]:
-        if any(confined(name, root, f"{folder}/{path}" if folder else path).is_file() for path in first):
+        if any(_is_file(confined(name, root, f"{folder}/{path}" if folder else path)) for path in first):
             return folder
     return folders[0] if len(folders) == 1 else ""
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; none is where the name is longer than any (the pictures' reader says so)."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 # --- FGVC-Aircraft ----------------------------------------------------------------------------------------------------

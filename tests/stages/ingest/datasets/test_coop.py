@@ -126,6 +126,26 @@ SPLIT = "coop-mine: split_zhou_Mine.json"
             )
             for entry in (["x.jpg", "0", "pug"], ["x.jpg", -1, "pug"], ["x.jpg", 0], [1, 0, "pug"], {}, ["x", 0, " "])
         ),
+        *(
+            ({**PETS, split: what}, f"{SPLIT}: '{split}' is {said}; it must be a list of entries")
+            for split, what, said in (("train", None, "null"), ("test", 5, "5"), ("val", {"a": 1}, '{"a": 1}'))
+        ),
+        *(
+            (
+                put("val", entry),
+                f"{SPLIT}: entry 2 of 'val' is {json.dumps(entry)[:100]}, which holds a NUL or half a character "
+                "(\\ud800 to \\udfff); write it whole",
+            )
+            for entry in (["x\0.jpg", 1, "american_beagle"], ["x\ud800.jpg", 1, "american_beagle"], ["x", 2, "\udfff"])
+        ),
+        (
+            put("val", ["x" * 5000, 1, "american_beagle"]),
+            f"coop-mine: picture 'photos/{'x' * 93}' cannot be read (File name too long); mend it",
+        ),
+        (
+            put("val", ["x.jpg", 1, "b" * 5000]),
+            f"{SPLIT} calls class 1 'american_beagle' and '{'b' * 100}...'; a class has one name",
+        ),
     ],
 )
 def test_a_wrong_split_file_is_one_line(tmp_path: Path, lists: Any, message: str) -> None:
@@ -134,7 +154,18 @@ def test_a_wrong_split_file_is_one_line(tmp_path: Path, lists: Any, message: str
     with pytest.raises(UserError) as error:
         run(params(tmp_path, "coop-mine"))
     assert str(error.value) == message
-    assert not (tmp_path / "data" / "manifests").exists()
+    assert not list(tmp_path.glob("data/manifests/*"))
+
+
+def test_a_split_file_whose_val_is_null_has_none_and_a_long_path_is_never_a_wall_of_text(tmp_path: Path) -> None:
+    root = laid(tmp_path, "mine", "Mine", "photos", PETS)
+    write(root / "split_zhou_Mine.json", json.dumps({**PETS, "val": None}))
+    assert set(read(tmp_path, "mine").splits) == {"train", "test"}
+    deep = "/".join(["deep"] * 600)
+    write(root / "split_zhou_Mine.json", json.dumps({**PETS, "train": [[deep, 0, "abyssinian"]]}))
+    with pytest.raises(MissingError, match=rf"'photos/{deep[:93]}\.\.\.' \(noted in ") as error:
+        run(params(tmp_path, "coop-mine"))
+    assert len(str(error.value)) < 1000
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 100_000])

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from stages.progress import report_to
 from tests.listener import Listener
 
 ROOT = Path(__file__).resolve().parent.parent
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")  # no test fails for a slow machine
 
 
 @pytest.fixture(scope="session")

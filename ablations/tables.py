@@ -138,6 +138,8 @@ is what they learned from, transductive the queries. Their values are fixed in a
 96 % of core20's first captions name their own class, which makes retrieval by category easy: read it with the masked
 block beside it, never alone. The photo set's labels come from its captions and were checked by nobody: it is a check of
 the pipeline, no published benchmark.
+
+What the papers left open (K, theta, the losses, the cost of EM, ...) is asked in docs/ablations.md.
 """
 
 

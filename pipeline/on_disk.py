@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import textwrap
@@ -16,7 +17,7 @@ from stages.ingest.archives import pending_archives
 from stages.ingest.datasets import DATASETS, find
 from stages.ingest.datasets.coop_sets import COOP_SETS, LAYOUTS, SPLIT_FILES, as_file_name, as_typed, is_coop
 from stages.ingest.datasets.dataset import Dataset
-from stages.ingest.places import from_home, is_filled, lacking, require_rights
+from stages.ingest.places import barred, from_home, is_filled, lacking, require_rights
 
 IN_TABLE = ("name", "pairs", "classes", "on disk", "download", "terms")
 LEGEND = (
@@ -57,7 +58,7 @@ def _row(dataset: Dataset, setting: Setting) -> dict[str, Any]:
         "lacking": lost,
         "commands": _commands(dataset),
     }
-    return row | {"next": _next(row)}
+    return row | {"next": _next(row, from_home(barred(folder), setting.places.home))}
 
 
 def _commands(dataset: Dataset) -> list[str]:
@@ -67,15 +68,16 @@ def _commands(dataset: Dataset) -> list[str]:
     return [f"python -m pipeline {stage} --dataset {name}" for stage in ("ingest", "extract")]
 
 
-def _next(row: dict[str, Any]) -> str:
-    """What to do about one dataset, by what is on disk: an address, or a command."""
+def _next(row: dict[str, Any], barring: str) -> str:
+    """What to do about one dataset, by what is on disk: an address, or a command. barring: the folder that needs rights
+    where it is unreadable."""
     there = row["address"] or row["source"]
     into = "" if row["folder"].endswith(as_file_name(row["name"])) else f" (into {row['folder']})"
     ways = {
         "missing": f"get {there}{into}",
         "in part": f"get {_parts(row)} from {there}{into}",
         "archive": row["commands"][0],
-        "unreadable": f"chmod -R u+rX {row['folder']}",
+        "unreadable": f"chmod -R u+rX {shlex.quote(barring)}",
     }
     return ways.get(row["on disk"]) or str(row["commands"][-1])
 
@@ -87,18 +89,24 @@ def _parts(row: dict[str, Any]) -> str:
 
 def _seen(dataset: Dataset, folder: Path, setting: Setting) -> tuple[str, list[str]]:
     """What is on disk, and the parts that are not where some are."""
+    own = getattr(setting.params.ingest, dataset.name, None)  # a section of its own, with a path
     try:
+        if own is not None:
+            return _own(own.path, setting), []
         if folder.is_dir():
             require_rights(folder)
-        return _state(dataset, folder, setting), lacking(folder, dataset.parts)
+        return _state(dataset, folder), lacking(folder, dataset.parts)
     except PermissionError:
         return "unreadable", []
 
 
-def _state(dataset: Dataset, folder: Path, setting: Setting) -> str:
-    own = getattr(setting.params.ingest, dataset.name, None)  # a section of its own, with a path
-    if own is not None:
-        return "yours" if own.path is None else "found" if is_filled(setting.places.inside(own.path)) else "missing"
+def _own(path: str | None, setting: Setting) -> str:
+    if path is None:
+        return "yours"
+    return "found" if is_filled(setting.places.inside(path)) else "missing"
+
+
+def _state(dataset: Dataset, folder: Path) -> str:
     if dataset.address is None:  # ingest makes it
         return "found" if is_filled(folder) else "built in"
     lost = lacking(folder, dataset.parts)

@@ -55,7 +55,7 @@ def _member(where: str, file: Any, name: str) -> Any:
 
 def _open_folder(path: Path, where: str) -> Source:
     """A folder with an .npy file an array, mapped."""
-    files = sorted(path.glob("*.npy"))
+    files = sorted(file for file in path.iterdir() if file.suffix == ".npy")  # glob takes what is shut for empty
     if not files:
         raise UserError(
             f"{where}: no .npy file and no folder {IMAGES} in it; put image.npy and text.npy there, or name a file"
@@ -175,7 +175,7 @@ def _parts(path: Path, where: str, folder: str, suffix: str) -> list[Path]:
         both = "run clip-retrieval with --enable_image True --enable_text True"
         raise UserError(f"{where}: the folder {folder} is missing; {both}")
     pattern = re.compile(rf"{folder}_(\d+)\.{suffix}")
-    found = {int(m[1]): file for file in (path / folder).glob("*") if (m := pattern.fullmatch(file.name))}
+    found = {int(m[1]): file for file in (path / folder).iterdir() if (m := pattern.fullmatch(file.name))}
     lost = sorted(set(range(max(found, default=0) + 1)) - set(found))
     if lost:
         raise UserError(f"{where}: {folder}/{folder}_{lost[0]}.{suffix} is missing; clip-retrieval writes one a part")

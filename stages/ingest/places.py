@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,10 +73,24 @@ def readable(name: str) -> Iterator[None]:
         there, due = ("folder", "file") if isinstance(error, IsADirectoryError) else ("file", "folder")
         raise UserError(f"{name}: {error.filename} is a {there} and must be a {due}; get it again") from error
     except PermissionError as error:
+        shut = barred(Path(error.filename))
         raise UserError(
-            f"{name}: {error.filename} may not be read by this user; give the right to, as in "
-            f"chmod -R u+rX {error.filename}"
+            f"{name}: {shut} may not be read by this user; give the right to, as in chmod -R u+rX "
+            f"{shlex.quote(str(shut))}"
         ) from error
+
+
+def barred(path: Path) -> Path:
+    """The uppermost folder on the way to a path that lets this user not through, else the path itself: rights to what
+    lies below do not help."""
+    for folder in reversed(path.parents):
+        try:
+            (folder / path.relative_to(folder).parts[0]).lstat()
+        except PermissionError:
+            return folder
+        except OSError:
+            break
+    return path
 
 
 def from_home(path: Path, home: Path) -> str:

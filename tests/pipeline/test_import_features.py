@@ -249,7 +249,7 @@ def test_what_may_not_be_read_is_one_line(refusing: Path) -> None:
         (refusing / path).parent.mkdir(exist_ok=True)
         with unreadable(refusing / shut):
             done = typed(refusing, IMPORT, path)
-        named = refusing / path
+        named = refusing / shut  # rights to the file alone would not help
         assert (done.returncode, done.stderr) == (
             1,
             f"features: {named} may not be read by this user; give the right to, as in chmod -R u+rX {named}\n",

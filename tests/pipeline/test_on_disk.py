@@ -123,6 +123,10 @@ def test_a_folder_without_read_rights_is_told_from_a_missing_one(tmp_path: Path)
     with unreadable(tmp_path / "data/raw/pascal"):
         assert state(tmp_path, "pascal") == "unreadable"
     assert state(tmp_path, "pascal") == "found"
+    with unreadable(tmp_path / "data/raw"):
+        rows = dataset_rows(["pascal", "table", "features", "openmoji"], setting(tmp_path))
+    assert [row["on disk"] for row in rows] == ["unreadable", "yours", "yours", "unreadable"]  # openmoji is drawn there
+    assert rows[0]["next"] == "chmod -R u+rX data/raw"
 
 
 def test_every_set_has_its_next_step(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tests.stages.imported.written import (
     write_clip_retrieval,
     write_npz,
 )
-from tests.stages.ingest.given import unreadable
+from tests.stages.ingest.given import unreadable, write
 
 
 def opened(path: Path, **changes: Any) -> Bundle:
@@ -109,6 +109,22 @@ def test_the_folder_of_clip_retrieval_is_taken_as_it_is(tmp_path: Path) -> None:
     (labelled / "img_emb/img_emb_10.npy").unlink()
     (labelled / "text_emb/text_emb_4.npy").write_bytes((labelled / "text_emb/text_emb_5.npy").read_bytes())
     assert message_of(labelled, tmp_path) == "more/given: 10 parts in img_emb, 11 in metadata; write it again"
+
+
+@pytest.mark.parametrize("folder", [".", "img_emb", "metadata"])
+def test_a_folder_that_may_not_be_listed_is_not_taken_for_an_empty_one(folder: str, tmp_path: Path) -> None:
+    path = write_clip_retrieval(tmp_path, given())
+    with unreadable(path / folder):
+        assert message_of(path, tmp_path) == (
+            "given: may not be read by this user; give the right to, as in chmod -R u+rX given"
+        )
+
+
+def test_a_folder_of_arrays_that_may_not_be_listed_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    path = tmp_path / "arrays"
+    write(path / "image.npy", b"")
+    with unreadable(path, 0o300):
+        assert message_of(path, tmp_path).startswith("arrays: may not be read by this user; ")
 
 
 @pytest.mark.parametrize("folder", ["img_emb", "text_emb", "metadata"])

@@ -96,10 +96,11 @@ def four_pairs(home: Path) -> list[list[str]]:
 
 
 @contextmanager
-def unreadable(path: Path) -> Iterator[None]:
-    """No rights to a path, for as long as this lasts; root, who may read all the same, is kept from that meanwhile."""
+def unreadable(path: Path, mode: int = 0) -> Iterator[None]:
+    """No rights to a path, or these, for as long as this lasts; root, who may read all the same, is kept from that
+    meanwhile."""
     before = path.stat().st_mode
-    path.chmod(0)
+    path.chmod(mode)
     try:
         with no_override():
             yield

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from stages.items import Array, Items, Modality, Rows, unit
+from stages.items import MODALITIES, Array, Items, Modality, Rows, unit
 from stages.section import Gallery, Match
 from stages.tokens import Tokens, read_tokens
 
@@ -85,12 +85,20 @@ def tokens_in_space(source: Tokens, rows: Rows, align: Affine | None) -> tuple[A
 
 
 def check_encoder(about: Mapping[str, Any], items: Items) -> None:
-    """Refuse features that another encoder made than the one the head was trained on."""
-    expected = str(about["encoder"])
-    if expected != items.encoder:
-        name, _, heads = expected.partition("@")
-        remedy = f"pass --encoder {name}" + (f" with the --heads file called {heads}" if heads else "")
-        raise UserError(f"head expects {expected}, the cache holds {items.encoder}; {remedy}")
+    """Refuse features that another encoder made than the one the head was trained on. Those that it was trained on it
+    knows by their keys, which say what decides the numbers, whatever the file is called now that they came from."""
+    expected, own = str(about["encoder"]), about.get("features", {})
+    the_same = all(own.get(m) == items.keys[m] for m in MODALITIES)
+    if expected != items.encoder and not the_same:
+        raise UserError(f"head expects {expected}, the cache holds {items.encoder}; {_remedy(expected)}")
+
+
+def _remedy(expected: str) -> str:
+    """What to pass so that features are those of the encoder with this label."""
+    name, _, stem = expected.partition("@")
+    if name == "imported":
+        return f"import the features called {stem} that it was trained on, or run 'train' on these"
+    return f"pass --encoder {name}" + (f" with the --heads file called {stem}" if stem else "")
 
 
 def part_of(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:

@@ -142,7 +142,7 @@ def test_a_head_of_another_encoder_is_refused_in_one_line(folder: Path) -> None:
 
     head = next((folder / "data/store/heads").glob("*/head.safetensors"))
     tensors, about = read_head(head)
-    write_head(folder / "other.safetensors", tensors, {**about, "encoder": "ViT-B-32/openai"})
+    write_head(folder / "other.safetensors", tensors, {**about, "encoder": "ViT-B-32/openai", "features": {}})
     done = typed(folder, "search", "a dog", "--head", "other.safetensors")
     assert done.returncode == 1
     told = "head expects ViT-B-32/openai, the cache holds lite0-minilm; pass --encoder ViT-B-32/openai"

@@ -84,6 +84,17 @@ def test_an_encoder_with_heads_is_named_with_both():
         head(encoder="lite0@photos").vectors(build.items(), "image", "target")
 
 
+def test_the_features_a_head_was_trained_on_are_its_own_whatever_they_are_called_now():
+    items = build.items()
+    renamed = head(encoder="imported@one", features=items.keys).vectors(items, "image", "target")
+    assert np.array_equal(renamed.values, head().vectors(items, "image", "target").values)
+    for kind in ("image", "text"):
+        other = head(encoder="imported@one", features={**items.keys, kind: "0" * 32})
+        told = "head expects imported@one, the cache holds tiny; import the features called one that it was trained on"
+        with pytest.raises(UserError, match=told):
+            other.vectors(items, "image", "target")
+
+
 def test_readings_of_views_without_views_name_the_command():
     bare = replace(build.items(), views=None, weights=None, live=None)
     for retrieve in ("mix", "max", "mean"):

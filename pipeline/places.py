@@ -37,6 +37,12 @@ class Places:
         """An input path of params.yaml, resolved against home."""
         return (self.home / Path(path).expanduser()).resolve()
 
+    def from_home(self, path: str | Path) -> str:
+        """An input path as params.yaml would have it: from home on where it lies there, else absolute."""
+        home = self.home.absolute()
+        full = home / Path(path).expanduser()
+        return full.relative_to(home).as_posix() if full.is_relative_to(home) else full.as_posix()
+
     def to_write(self, artefact: str) -> Path:
         """Where this run writes an artefact, named as in `manifests/openmoji.parquet` or `results/scores.parquet`."""
         return self._tracked(artefact) if self.under_dvc else self.root / "runs" / self.aside / artefact

@@ -139,7 +139,7 @@ def _gap_at_the_prompt(setting: Setting, stage: Stage) -> str:
     command = " ".join(
         ["python -m pipeline", stage.name, f"--dataset {setting.params.dataset}", *changes(setting, STAGE_ONE)]
     )
-    return f"{setting.params.dataset}: no features of {setting.label} made with these parameters stand; run '{command}'"
+    return f"{setting.params.dataset}: no features of {setting.label} made with these parameters stand; run {command}"
 
 
 def changes(setting: Setting, sections: tuple[str, ...]) -> list[str]:
@@ -416,11 +416,18 @@ def _named(*templates: str) -> Callable[[Setting], list[str]]:
     return names
 
 
+def _features_ledger(setting: Setting) -> list[str]:
+    """The name of the ledger of features; of imported ones each path has its own, for two may end in one label."""
+    path = setting.params.ingest.features.path
+    apart = f"-{digest_of(path)[:8]}" if setting.params.dataset == FEATURES and path else ""
+    return _named(f"features/{{dataset}}/{{label}}{apart}.json")(setting)
+
+
 STAGES = {
     stage.name: stage
     for stage in (
         Stage("ingest", _named("manifests/{dataset}.parquet"), _ingest_stamp, _ingest_params, before=_unpack),
-        Stage("extract", _named("features/{dataset}/{label}.json"), _extract_stamp, _extract_params, True),
+        Stage("extract", _features_ledger, _extract_stamp, _extract_params, True),
         Stage("split", _named("episodes/{dataset}.parquet"), _split_stamp, _split_params),
         Stage("mixture", _named("mixtures/{dataset}/{label}.json"), _mixture_stamp, _mixture_params),
         Stage(

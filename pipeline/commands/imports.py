@@ -53,9 +53,8 @@ def import_features(
 
 
 def _from_home(path: Path, places: Places) -> str:
-    """A path given at the prompt as params.yaml would have it: from home on where it lies there, else absolute."""
-    full, home = path.expanduser().absolute(), places.home.absolute()
-    return full.relative_to(home).as_posix() if full.is_relative_to(home) else full.as_posix()
+    """A path given at the prompt, where it is relative to the working folder, as params.yaml would have it."""
+    return places.from_home(path.expanduser().absolute())
 
 
 def _next(setting: Setting) -> str:

@@ -15,7 +15,8 @@ from cache.errors import ParamsError, UsageError, meant
 from pipeline.setting import Setting
 
 if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
-    from pipeline.params import Layer
+    from pipeline.params import Layer, Params
+    from pipeline.places import Places
     from stages.train.params import TrainSection
 
 PANEL = "Parameters (defaults: params.yaml)"
@@ -152,11 +153,21 @@ def _setting(
         layers = [*behind, (task_changes(task, params), f"--task {task}")]
         params = load_params(root / "params.yaml", overlays, changes, [*named.items()], layers)
     places = find_places(root, params.store)
-    params = placed(params, places.home)
+    params = _one_spelling(placed(params, places.home), places)
     _know_names(params.dataset, params.encoder, params.train.methods)
     if places.stage:
         refuse_colon(root / "params.yaml")
     return Setting(params, places, more=tuple(name.strip() for name in more))
+
+
+def _one_spelling(params: Params, places: Places) -> Params:
+    """The parameters with the paths of imported features as `import-features` notes them, for what they decide is told
+    by their words."""
+    own = params.ingest.features
+    found: dict[str, Any] = {key: places.from_home(path) for key in ("path", "table") if (path := getattr(own, key))}
+    found["split_lists"] = [places.from_home(path) for path in own.split_lists]
+    ingest = params.ingest.model_copy(update={"features": own.model_copy(update=found)})
+    return params.model_copy(update={"ingest": ingest})
 
 
 def _require_reader(access: str | None, section: TrainSection) -> None:

@@ -332,3 +332,25 @@ def test_the_same_numbers_are_one_source_whatever_files_they_came_in(tmp_path: P
         assert scored.returncode == 0, scored.stderr
         found.append(scores_of(folder))
     assert found[0] == found[1]
+
+
+def test_sources_of_one_name_stand_beside_each_other(tmp_path: Path) -> None:
+    folder, asked = bare(tmp_path / "home"), ("--method", "cca", "--shots", "0", "--seeds", "1")
+    flags = []
+    for number, name in enumerate(("one", "two")):
+        (folder / name).mkdir()
+        path = write_npz(folder / name, given(number))
+        done = typed(folder, IMPORT, str(path), "--name", name, "--tokens", "none")
+        flags.append(next_flags(done.stderr))
+    for own in flags:
+        scored = typed(folder, "train", *own, *asked)
+        assert scored.returncode == 0, scored.stderr
+    places = ("-S", f"ingest.features.path={folder / 'one/given.npz'}", "-S", "ingest.features.name=one")
+    whole = [*flags[0], *places]  # the absolute path names the same source
+    assert typed(folder, "train", *whole, *asked).returncode == 0
+    lost = typed(folder, "train", *whole, "-S", "ingest.features.name=it", *asked)
+    assert (lost.returncode, lost.stdout) == (1, "")
+    mend = shlex.split(lost.stderr.splitlines()[-1].partition("; run ")[2])
+    assert mend[:3] == ["python", "-m", "pipeline"]
+    assert typed(folder, *mend[3:]).returncode == 0
+    assert typed(folder, "train", *whole, "-S", "ingest.features.name=it", *asked).returncode == 0

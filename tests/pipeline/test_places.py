@@ -57,3 +57,10 @@ def test_the_root_is_found_from_a_folder_below(tmp_path: Path) -> None:
 def test_outside_a_checkout_is_said(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"no params.yaml here or above"):
         find_root(tmp_path)
+
+
+def test_an_input_has_one_spelling(tmp_path: Path) -> None:
+    places = find_places(tmp_path, "data/store", {})
+    for path in ("a/f.npz", "./a//f.npz", f"{tmp_path}/a/f.npz"):
+        assert places.from_home(path) == "a/f.npz"
+    assert places.from_home("/elsewhere/f.npz") == "/elsewhere/f.npz"

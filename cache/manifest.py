@@ -193,10 +193,10 @@ def _repeated(short: array[int], blocks: Callable[[], Iterable[Sequence[str]]]) 
     return [word for word, times in Counter(looked_at).items() if times > 1]
 
 
-_UNSAFE = "an unusable {} (empty, absolute, with '..' or NUL), the first is {{}}; rename it"
+_UNSAFE = "an unusable {} (empty, absolute, with '..' or NUL), the first is {{}}; {}"
 _FAULTS = {  # in the order in which they are told of
-    "image": _UNSAFE.format("image"),
-    "id": _UNSAFE.format("id"),
+    "image": _UNSAFE.format("image", "name its picture's file"),
+    "id": _UNSAFE.format("id", "give it an id of its own"),
     "text": "no text, the first is {}; give it one or leave it out",
     "label": "no label, the first is {}; give it one, leave it out, or leave out every label",
     "split": "a split other than train, val, test, the first is {}; mend it or leave it empty",

@@ -58,7 +58,7 @@ def _row(dataset: Dataset, setting: Setting) -> dict[str, Any]:
         "lacking": lost,
         "commands": _commands(dataset),
     }
-    return row | {"next": _next(row, from_home(barred(folder), setting.places.home))}
+    return row | {"next": _next(row, from_home(barred(_read_from(dataset, folder, setting)), setting.places.home))}
 
 
 def _commands(dataset: Dataset) -> list[str]:
@@ -98,6 +98,12 @@ def _seen(dataset: Dataset, folder: Path, setting: Setting) -> tuple[str, list[s
         return _state(dataset, folder), lacking(folder, dataset.parts)
     except PermissionError:
         return "unreadable", []
+
+
+def _read_from(dataset: Dataset, folder: Path, setting: Setting) -> Path:
+    """The path that the user named, else the dataset's folder."""
+    own = getattr(setting.params.ingest, dataset.name, None)
+    return folder if own is None or own.path is None else setting.places.inside(own.path)
 
 
 def _own(path: str | None, setting: Setting) -> str:

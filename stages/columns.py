@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from cache.errors import UsageError, UserError, one_line
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+SPREADSHEETS = {".xlsx", ".xls", ".xlsm", ".ods", ".numbers"}
 JSON_LINES = {".jsonl", ".ndjson"}
 PARQUET = {".parquet", ".pq"}
 TABLES = {*DELIMITERS, *JSON_LINES, *PARQUET}  # the suffixes of files that are read here
@@ -57,6 +58,11 @@ def column_names(path: Path, where: str) -> list[str]:
     if suffix in PARQUET:
         with _parquet(path, where) as file:
             return list(file.schema_arrow.names)
+    if suffix in SPREADSHEETS:
+        raise UsageError(
+            f"{where}: is a spreadsheet, and a table is a .csv, .tsv, .jsonl or .parquet file; save it as CSV and name "
+            "that file"
+        )
     raise UsageError(
         f"{where}: a table is a .csv, .tsv, .jsonl or .parquet file, or a folder of class folders; rename it"
     )

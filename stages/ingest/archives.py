@@ -16,10 +16,9 @@ from pathlib import Path
 from cache.errors import BusyError, UserError
 from cache.files import read_json, write_json
 from stages.ingest.members import Member, confined_name, members_of, whole_archive
-from stages.ingest.places import lacking, readable, standing
+from stages.ingest.places import ARCHIVES, lacking, readable, standing
 from stages.progress import reporter
 
-SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 RATIO = 200  # times its own size an archive may become: of pictures none does, a bomb becomes a thousand times as large
 FREELY = 1 << 30  # bytes that any archive may become, since lists of noughts and ones pack well
 LEAST = 4096  # bytes that a member counts at least: what a file takes on a disk
@@ -56,7 +55,7 @@ def _archives(folder: Path) -> list[Path]:
 
 
 def _is_archive(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+    return name.lower().endswith(ARCHIVES) and not name.startswith(".")
 
 
 def _place(archive: Path) -> Path:
@@ -201,7 +200,7 @@ def _base(place: Path, parts: Sequence[str]) -> Path:
 
 
 def _holds(folder: Path, part: str) -> bool:
-    return any(standing(folder, f"{path}{suffix}") for path in part.split("|") for suffix in ("", *SUFFIXES))
+    return any(standing(folder, f"{path}{suffix}") for path in part.split("|") for suffix in ("", *ARCHIVES))
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import re
 import stat
 import tarfile
@@ -12,12 +14,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from cache.errors import DamagedError, UserError, one_line
 from stages.progress import reporter, working
 
-GZIP = b"\x1f\x8b"
+PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {  # what a packed tar begins with, and what unpacks it
+    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
+LONGEST_MARK = max(map(len, PACKED))
 ENCRYPTED = 1  # a flag of a zip's member
 LONGEST_LINK = 4096  # bytes of a path
 CHUNK = 1 << 20
@@ -38,7 +45,7 @@ class Member:
 
 
 def members_of(name: str, archive: Path) -> Iterator[Member]:
-    """The members of a tar, a gzipped tar or a zip archive in their order, with progress in megabytes of the archive.
+    """The members of a tar, packed or not, or a zip archive in their order, with progress in megabytes of the archive.
 
     `name` is the dataset's, for messages. UserError where a member is neither file, folder nor link, or is encrypted.
     What is read here is read within `whole_archive`, which says where an archive is none or is cut short.
@@ -69,7 +76,9 @@ def whole_archive(name: str, archive: Path) -> Iterator[None]:
     """One line (DamagedError) for an archive that is none, is cut short, or is not what its checksums say."""
     try:
         yield
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's; gzip's and bz2's own have no number
+            raise
         raise DamagedError(
             f"{name}: {archive.name} is not a whole archive ({one_line(error)}); get it again"
         ) from error
@@ -97,9 +106,9 @@ class _Header(tarfile.TarInfo):
 
 def _tar_members(name: str, archive: Path) -> Iterator[tuple[int, Member]]:
     with archive.open("rb") as raw:
-        packed = raw.read(len(GZIP)) == GZIP
+        mark = raw.read(LONGEST_MARK)
         raw.seek(0)
-        stream: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
+        stream: IO[bytes] = next((unpack(raw) for first, unpack in PACKED.items() if mark.startswith(first)), raw)
         with tarfile.open(fileobj=stream, mode="r:", tarinfo=_Header) as tar:
             while info := tar.next():
                 yield raw.tell(), _tar_member(name, archive, tar, info)

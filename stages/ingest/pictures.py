@@ -13,7 +13,7 @@ from typing import IO
 
 from cache.errors import UserError
 from cache.files import CHUNK, digest_open
-from stages.ingest.places import confined
+from stages.ingest.places import confined, no_file
 
 THREADS = 8  # hashing waits for the disk, not for the cores
 SHARE = 64  # pictures that a thread takes at a time: small ones are read faster than handed over
@@ -25,8 +25,8 @@ Seen = tuple[int, str]  # bytes, xxh3
 def measure(name: str, root: Path, images: Sequence[str]) -> list[Seen | None]:
     """Bytes and xxh3-128 of the pictures at these paths under root, in their order; None where there is no file.
 
-    A picture need not be decodable: extract lists those that are not. UserError where a path leads out of root or a
-    file cannot be read.
+    A picture need not be decodable: extract lists those that are not. UserError where a path leads out of root, a pipe
+    or a device stands there, or a file cannot be read.
     """
     inside: set[str] = set()
     shares = [images[at : at + SHARE] for at in range(0, len(images), SHARE)]
@@ -45,7 +45,9 @@ def _measure_one(name: str, root: Path, inside: set[str], image: str) -> Seen | 
         with _opened(name, root, inside, image) as file:
             status = os.fstat(file.fileno())
             block = min(CHUNK, status.st_size + 1)
-            return (status.st_size, digest_open(file, block)) if stat.S_ISREG(status.st_mode) else None
+            if not stat.S_ISREG(status.st_mode):
+                raise no_file(name, image)
+            return status.st_size, digest_open(file, block)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except PermissionError:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cache.errors import UserError
+from cache.errors import MissingError, UserError
 from stages.ingest.datasets import find, missing
 from stages.ingest.params import IngestParams
+
+ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar", ".zip")  # what is unpacked in a dataset's folder
+OTHERS = (".rar", ".7z", ".tar.zst", ".tar.lz4", ".tar.lzma", ".tbz2", ".tbz", ".txz", ".tzst", ".zipx")  # is not
+_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}  # what stands for a file that is not there
 
 
 def dataset_folder(params: IngestParams) -> Path:
@@ -21,12 +27,29 @@ def dataset_folder(params: IngestParams) -> Path:
 def whole_folder(params: IngestParams) -> Path:
     """The same, where all parts that the registry names stand in it; MissingError names the first that does not."""
     root, dataset = dataset_folder(params), find(params.dataset)
+    where = from_home(root, params.home)
     if root.is_dir():
         require_rights(root)
+    elif root.exists():
+        raise UserError(
+            f"{dataset.name}: {where} is a file and must be a folder; lay what it holds into a folder of that name"
+        )
     lost = lacking(root, dataset.parts) if root.is_dir() else [""]
     if lost:
-        raise missing(dataset, _told(root, lost[0], params.home), from_home(root, params.home))
+        told = _told(root, lost[0], params.home)
+        if archive := _not_unpacked(root):
+            raise MissingError(
+                f"{dataset.name}: {told}, and {archive} is of a kind that is not unpacked here "
+                f"({', '.join(ARCHIVES[:-1])} and {ARCHIVES[-1]} are); unpack it by hand into {where}"
+            )
+        raise missing(dataset, told, where)
     return root
+
+
+def _not_unpacked(root: Path) -> str | None:
+    """The first archive in a folder of a kind that ingest does not unpack."""
+    names = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+    return next((name for name in names if name.lower().endswith(OTHERS)), None)
 
 
 def _told(root: Path, part: str, home: Path) -> str:
@@ -91,6 +114,26 @@ def barred(path: Path) -> Path:
         except OSError:
             break
     return path
+
+
+def is_file(name: str, root: Path, relative: str) -> bool:
+    """Whether a file is at `relative` under a dataset's root; UserError where it leads out, or a pipe or a device
+    stands there."""
+    path = confined(name, root, relative)
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if error.errno not in _NOWHERE:
+            raise
+        return False
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise no_file(name, relative)
+    return stat.S_ISREG(mode)
+
+
+def no_file(name: str, relative: str) -> UserError:
+    """The one line for a pipe, a socket or a device in place of a file."""
+    return UserError(f"{name}: '{relative[:100]}' is a pipe or a device and must be a file; put the file there")
 
 
 def from_home(path: Path, home: Path) -> str:

@@ -70,7 +70,8 @@ def test_classes_are_sorted_and_stand_once() -> None:
     assert len(small_manifest()) == 3
 
 
-UNSAFE = "of 3 items has an unusable {} (empty, absolute, with '..' or NUL), the first is {}; rename it"
+UNSAFE = "of 3 items has an unusable {} (empty, absolute, with '..' or NUL), the first is {}"
+NO_ID, NO_PATH = "; give it an id of its own", "; name its picture's file"
 
 
 @pytest.mark.parametrize(
@@ -93,14 +94,14 @@ UNSAFE = "of 3 items has an unusable {} (empty, absolute, with '..' or NUL), the
             "3 of 3 items have no label, the first is 'a'; give it one, leave it out, or leave out every label",
         ),
         ({"ids": ["a", "b", "a"]}, "1 id stands more than once, the first is 'a'; give each row an id of its own"),
-        ({"ids": ["a", "../b", "c"]}, "1 " + UNSAFE.format("id", "'../b'")),
-        ({"ids": ["a", "b", "c\0"]}, "1 " + UNSAFE.format("id", "'c\\x00'")),
-        ({"ids": ["", "b", "c"]}, "1 " + UNSAFE.format("id", "''")),
-        ({"ids": ["a", "b", "\udce9"]}, "1 " + UNSAFE.format("id", "'\\udce9'")),
-        ({"images": ["/etc/passwd", "b", "c"]}, "1 " + UNSAFE.format("image", "'a'")),
-        ({"images": ["a", "C:\\b", "\\c"]}, "2 " + UNSAFE.format("image", "'b'").replace("has", "have")),
-        ({"images": ["a", "b", "x/../../c"]}, "1 " + UNSAFE.format("image", "'c'")),
-        ({"images": ["a", "x\\..\\b", "c"]}, "1 " + UNSAFE.format("image", "'b'")),
+        ({"ids": ["a", "../b", "c"]}, "1 " + UNSAFE.format("id", "'../b'") + NO_ID),
+        ({"ids": ["a", "b", "c\0"]}, "1 " + UNSAFE.format("id", "'c\\x00'") + NO_ID),
+        ({"ids": ["", "b", "c"]}, "1 " + UNSAFE.format("id", "''") + NO_ID),
+        ({"ids": ["a", "b", "\udce9"]}, "1 " + UNSAFE.format("id", "'\\udce9'") + NO_ID),
+        ({"images": ["/etc/passwd", "b", "c"]}, "1 " + UNSAFE.format("image", "'a'") + NO_PATH),
+        ({"images": ["a", "C:\\b", "\\c"]}, "2 " + UNSAFE.format("image", "'b'").replace("has", "have") + NO_PATH),
+        ({"images": ["a", "b", "x/../../c"]}, "1 " + UNSAFE.format("image", "'c'") + NO_PATH),
+        ({"images": ["a", "x\\..\\b", "c"]}, "1 " + UNSAFE.format("image", "'b'") + NO_PATH),
         (
             {"splits": ["train", "dev", None]},
             "1 of 3 items has a split other than train, val, test, the first is 'b'; mend it or leave it empty",

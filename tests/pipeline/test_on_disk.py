@@ -127,6 +127,10 @@ def test_a_folder_without_read_rights_is_told_from_a_missing_one(tmp_path: Path)
         rows = dataset_rows(["pascal", "table", "features", "openmoji"], setting(tmp_path))
     assert [row["on disk"] for row in rows] == ["unreadable", "yours", "yours", "unreadable"]  # openmoji is drawn there
     assert rows[0]["next"] == "chmod -R u+rX data/raw"
+    (tmp_path / "mine").mkdir()
+    with unreadable(tmp_path / "mine"):
+        [row] = dataset_rows(["table"], setting(tmp_path, ingest__table__path="mine/pairs.csv"))
+    assert (row["on disk"], row["next"]) == ("unreadable", "chmod -R u+rX mine")
 
 
 def test_every_set_has_its_next_step(tmp_path: Path) -> None:

@@ -94,8 +94,11 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         read_columns(write(tmp_path / "x.xlsx", "PK"), "x.xlsx")
     assert str(error.value) == (
-        "x.xlsx: a table is a .csv, .tsv, .jsonl or .parquet file, or a folder of class folders; rename it"
+        "x.xlsx: is a spreadsheet, and a table is a .csv, .tsv, .jsonl or .parquet file; save it as CSV and name that "
+        "file"
     )
+    with pytest.raises(UserError, match=r"^x.txt: a table is a .csv, .* or a folder of class folders; rename it$"):
+        read_columns(write(tmp_path / "x.txt", "a,b"), "x.txt")
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1 and no more", b"PAR1" * 5])

@@ -6,7 +6,6 @@ all pairs of a class have one text, and retrieval is classification asked in two
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from stages.ingest.datasets import find, missing
 from stages.ingest.named_folders import CLASS_NAMES, named_pairs
 from stages.ingest.pairs import Pair
 from stages.ingest.params import IngestParams
-from stages.ingest.places import confined, from_home, whole_folder
+from stages.ingest.places import from_home, is_file, whole_folder
 
 SPLITS = ("train", "val", "test")
 AIRCRAFT = {split: f"images_variant_{split}.txt" for split in SPLITS}
@@ -124,19 +123,9 @@ def _pictures(root: Path, first: Sequence[str], name: str) -> str:
     pictures lies; where none is found, the only folder there is, for the message."""
     folders = [path.name for path in visible(root) if path.is_dir()]
     for folder in ["", *folders]:
-        if any(_is_file(confined(name, root, f"{folder}/{path}" if folder else path)) for path in first):
+        if any(is_file(name, root, f"{folder}/{path}" if folder else path) for path in first):
             return folder
     return folders[0] if len(folders) == 1 else ""
-
-
-def _is_file(path: Path) -> bool:
-    """Whether a file is there; none is where the name is longer than any (the pictures' reader says so)."""
-    try:
-        return path.is_file()
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        return False
 
 
 # --- FGVC-Aircraft ----------------------------------------------------------------------------------------------------

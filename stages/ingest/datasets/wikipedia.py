@@ -13,7 +13,7 @@ from stages.ingest.articles import article_text
 from stages.ingest.class_folders import disagreement
 from stages.ingest.pairs import Pair, unmeasured
 from stages.ingest.params import IngestParams
-from stages.ingest.places import confined, from_home, whole_folder
+from stages.ingest.places import from_home, is_file, whole_folder
 from stages.progress import reporter
 
 LISTS = {"train": "trainset_txt_img_cat.list", "test": "testset_txt_img_cat.list"}
@@ -38,7 +38,7 @@ def load(params: IngestParams) -> Manifest | Incomplete:
     root = whole_folder(params)
     lines = list(_lines(root))
     _require_folders(root)
-    lost = [path for path in map(_article, lines) if not confined("wikipedia", root, path).is_file()]
+    lost = [path for path in map(_article, lines) if not is_file("wikipedia", root, path)]
     gone = set(lost)
     there = [line for line in lines if _article(line) not in gone]
     pairs = [
@@ -87,9 +87,9 @@ def _article(line: Line) -> str:
 
 
 def _read(root: Path, lines: list[Line]) -> list[str]:
-    """The texts of the articles; a warning counts those that are not well-formed."""
+    """The texts of the articles; a warning counts those that are not well-formed and yet have one."""
     read = [article_text((root / path).read_bytes(), f"wikipedia: {path}") for path in map(_article, lines)]
-    broken = [_article(line) for line, (_, well_formed) in zip(lines, read, strict=True) if not well_formed]
+    broken = [_article(line) for line, (text, well_formed) in zip(lines, read, strict=True) if text and not well_formed]
     if broken:
         are, were, their = ("is", "was", "its") if len(broken) == 1 else ("are", "were", "their")
         reporter().warn(

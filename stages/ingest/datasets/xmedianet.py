@@ -15,7 +15,7 @@ from stages.ingest.absent import Incomplete
 from stages.ingest.class_folders import disagreement
 from stages.ingest.pairs import Pair, unmeasured
 from stages.ingest.params import IngestParams
-from stages.ingest.places import confined, from_home, whole_folder
+from stages.ingest.places import from_home, is_file, whole_folder
 from stages.ingest.words import decoded, even
 
 LISTS = {split: (f"img_{split}_list.txt", f"txt_{split}_list.txt") for split in ("train", "test")}
@@ -33,7 +33,7 @@ def load(params: IngestParams) -> Manifest | Incomplete:
     place = from_home(root, params.home)
     named = list(_by_lists(root, place) if any(_lists(root)) else _by_names(root))
     _require_listed(root, {image.split("/")[0] for image, _, _ in named})
-    lost = [f"text/{text}" for _, text, _ in named if not confined("xmedianet", root, f"text/{text}").is_file()]
+    lost = [f"text/{text}" for _, text, _ in named if not is_file("xmedianet", root, f"text/{text}")]
     gone = set(lost)
     pairs = [_pair(root, *one) for one in named if f"text/{one[1]}" not in gone]
     manifest = unmeasured("xmedianet", place, pairs)

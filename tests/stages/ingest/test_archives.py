@@ -23,7 +23,7 @@ from tests.stages.ingest.given import jpeg, write
 
 FILES = {"images/a.jpg": jpeg((9, 9, 9)), "images/b.jpg": jpeg((8, 8, 8)), "labels.txt": b"a cat\nb dog\n"}
 PARTS = ("images", "labels.txt")
-SUFFIXES = ("tar", "tar.gz", "tgz", "zip")
+SUFFIXES = ("tar", "tar.gz", "tgz", "tar.bz2", "tar.xz", "zip")
 
 
 def packed(suffix: str, files: dict[str, bytes], top: str = "") -> bytes:
@@ -34,7 +34,8 @@ def packed(suffix: str, files: dict[str, bytes], top: str = "") -> bytes:
             for path, data in files.items():
                 opened.writestr(top + path, data)
     else:
-        with tarfile.open(fileobj=buffer, mode="w" if suffix == "tar" else "w:gz") as opened_tar:
+        how = {"tar": "w", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
+        with tarfile.open(fileobj=buffer, mode=how.get(suffix, "w:gz")) as opened_tar:  # type: ignore[call-overload]
             for path, data in files.items():
                 add(opened_tar, top + path, data)
     return buffer.getvalue()
@@ -214,7 +215,7 @@ def test_an_archive_cut_short_is_refused_wherever_it_is_cut(tmp_path: Path, suff
         assert said.endswith("; get it again")
 
 
-@pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
+@pytest.mark.parametrize("suffix", ["tar.gz", "tar.bz2", "tar.xz", "zip"])
 def test_a_flipped_byte_is_seen(tmp_path: Path, suffix: str) -> None:
     whole = packed(suffix, {"images/a.jpg": bytes(range(256)) * 40})
     for place in (len(whole) // 2, len(whole) // 3):
@@ -229,7 +230,7 @@ def test_a_broken_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
     assert refused(tmp_path, "set.tar", bytes(data), DamagedError).startswith("set: set.tar is not a whole archive (")
 
 
-@pytest.mark.parametrize("name", ["set.tar.gz", "set.zip", "set.tar"])
+@pytest.mark.parametrize("name", ["set.tar.gz", "set.zip", "set.tar", "set.tar.bz2", "set.tar.xz"])
 def test_a_page_saved_as_an_archive_is_one_line(tmp_path: Path, name: str) -> None:
     said = refused(tmp_path, name, b"<html>please log in</html>" * 40, DamagedError)
     assert said.startswith(f"set: {name} is not a whole archive (")
@@ -242,7 +243,7 @@ def test_an_encrypted_zip_is_one_line(tmp_path: Path) -> None:
     assert refused(tmp_path, "set.zip", bytes(data)) == "set: set.zip is encrypted; unpack it by hand"
 
 
-@pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
+@pytest.mark.parametrize("suffix", ["tar.gz", "tar.bz2", "tar.xz", "zip"])
 def test_a_bomb_is_refused_by_its_own_size(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "FREELY", 1 << 20)
     said = refused(tmp_path, f"set.{suffix}", packed(suffix, {"images/a.jpg": bytes(5 << 20)}))

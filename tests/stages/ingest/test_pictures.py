@@ -68,7 +68,8 @@ def test_a_folder_linked_from_elsewhere_is_refused(tmp_path: Path) -> None:
 
 def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert measure("mine", tmp_path, ["pipe.jpg"]) == [None]
+    with pytest.raises(UserError, match=r"^mine: 'pipe.jpg' is a pipe or a device and must be a file; put the file "):
+        measure("mine", tmp_path, ["pipe.jpg"])
 
 
 def test_no_handle_is_left_open(tmp_path: Path) -> None:

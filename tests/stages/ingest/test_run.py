@@ -96,17 +96,17 @@ def put(row: int, column: int, value: str) -> Callable[[Rows], Rows]:
         (
             put(0, 0, "../item0"),
             "mine: 1 of 4 items has an unusable id (empty, absolute, with '..' or NUL), the first is '../item0'; "
-            "rename it",
+            "give it an id of its own",
         ),
         (
             put(0, 1, "images/../../secret.jpg"),
             "mine: 1 of 4 items has an unusable image (empty, absolute, with '..' or NUL), the first is 'item0'; "
-            "rename it",
+            "name its picture's file",
         ),
         (
             put(3, 1, "/etc/hostname"),
             "mine: 1 of 4 items has an unusable image (empty, absolute, with '..' or NUL), the first is 'item3'; "
-            "rename it",
+            "name its picture's file",
         ),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -216,6 +218,29 @@ def nothing(root: Path) -> None:
     write(root / "texts" / "c-3.xml", b"")
 
 
+def unclosed(root: Path) -> None:
+    write(root / "texts" / "c-3.xml", "<a><text>unclosed")
+
+
+def a_pipe(root: Path) -> None:
+    (root / "texts" / "c-3.xml").unlink()
+    os.mkfifo(root / "texts" / "c-3.xml")
+
+
+def a_nul(root: Path) -> None:
+    write(root / "testset_txt_img_cat.list", "c\0-3\tp4\t2\n")
+
+
+def a_file_in_its_place(root: Path) -> None:
+    shutil.rmtree(root)
+    write(root, "")
+
+
+def another_archive(root: Path) -> None:
+    shutil.rmtree(root / "images")
+    write(root / "wikipedia_dataset.rar", "Rar!")
+
+
 def a_folder(root: Path) -> None:
     (root / "texts" / "c-3.xml").unlink()
     (root / "categories.list").unlink()
@@ -235,6 +260,15 @@ def bomb(root: Path) -> None:
         (linked, "wikipedia: 'texts/c-3.xml' leads out of "),
         (empty, "wikipedia: 1 of 4 items has no text, the first is 'c-3'; give it one or leave it out"),
         (nothing, "wikipedia: 1 of 4 items has no text, the first is 'c-3'; give it one or leave it out"),
+        (unclosed, "wikipedia: 1 of 4 items has no text, the first is 'c-3'; give it one or leave it out"),
+        (a_pipe, "wikipedia: 'texts/c-3.xml' is a pipe or a device and must be a file; put the file there"),
+        (a_nul, "wikipedia: 'texts/c\\x00-3.xml' can be no file's name; mend the list that names it"),
+        (a_file_in_its_place, "wikipedia: data/raw/wikipedia is a file and must be a folder; lay what it holds into "),
+        (
+            another_archive,
+            "wikipedia: data/raw/wikipedia/images is missing, and wikipedia_dataset.rar is of a kind that is not "
+            "unpacked here (.tar.gz, .tgz, .tar.bz2, .tar.xz, .tar and .zip are); unpack it by hand into data/raw/",
+        ),
         (a_folder, "wikipedia: "),
         (bomb, "wikipedia: texts/c-3.xml: declares an XML entity, which is refused; take the declaration out"),
     ],

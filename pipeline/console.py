@@ -42,7 +42,7 @@ class ConsoleReporter:
         self._work[what] = work = _Work(total, done)
         if self._console.is_terminal:
             progress = self._progress or self._open()
-            self._bars[what] = progress.add_task(what, total=total, completed=done, work=work)
+            self._bars[what] = progress.add_task(harmless(what), total=total, completed=done, work=work)
         elif self._log_ends is None:
             self._log_ends = threading.Event()
             threading.Thread(target=self._log, args=(self._log_ends,), daemon=True).start()

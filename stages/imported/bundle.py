@@ -15,7 +15,7 @@ from cache.errors import MissingError, ParamsError, UserError, counted
 from cache.features import RowKind
 from stages.columns import read_columns
 from stages.imported.arrays import RAW, TOKENS, Source
-from stages.imported.captions import Counts, with_texts
+from stages.imported.captions import Counts, require_alike, with_texts
 from stages.imported.formats import OFFSETS, open_source
 from stages.imported.matrices import image_vectors, name_vectors, text_vectors
 from stages.imported.params import FeaturesSection
@@ -61,9 +61,10 @@ def open_bundle(section: FeaturesSection, home: Path) -> Bundle:
     source = open_source(path, where, section)
     images, texts = ([name for name in own if name] for own in _parts(path, section))
     image = image_vectors(source, images, texts)
-    text, counts = text_vectors(source, texts, images)
+    text, counts, raw = text_vectors(source, texts, images)
     rows = _rows(source, section, path, home, images)
     _require_one_length(where, image, text, counts, rows)
+    require_alike(where, counts, raw, texts[0])
     rows = with_texts(rows, counts, where, section.caption)
     _require_space(where, image, text, section.aligned)
     names, classes = _names(source, section, rows, text)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError, counted
-from stages.imported.arrays import Array, Ragged
+from stages.imported.arrays import RAW, Array, Ragged
 from stages.imported.rows import Rows
 
 Counts = NDArray[np.int64]  # (n,) how many texts each pair has
@@ -25,6 +25,24 @@ def one_behind_the_other(part: Any) -> tuple[Any, Counts]:
         return part, np.ones(len(part), np.int64)
     values: Array = np.asarray(part)
     return values.reshape(-1, values.shape[-1]), np.full(len(values), values.shape[1], np.int64)
+
+
+def told_counts(part: Any) -> Counts | None:
+    """How many vectors of texts each pair has, (n,), where the array says so: None for (sum T, d)."""
+    return one_behind_the_other(part)[1] if isinstance(part, Ragged) or part.ndim == 3 else None
+
+
+def require_alike(where: str, counts: Counts, raw: Counts | None, name: str) -> None:
+    """UserError where as many raw vectors as vectors of texts, called `name`, are otherwise the pairs'. counts, raw
+    (n,); None where the raw vectors say nothing of it: they stand as the others do."""
+    if raw is None or np.array_equal(raw, counts):
+        return
+    told = f"{len(counts)} pairs in '{name}' and {len(raw)} in '{name}{RAW}'"
+    if len(raw) == len(counts):
+        first = int(np.flatnonzero(raw != counts)[0])
+        has = counted(int(counts[first]), "vector")
+        told = f"pair {first + 1} has {has} in '{name}' and {raw[first]} in '{name}{RAW}'"
+    raise UserError(f"{where}: {told}; each text has one in both, in one order")
 
 
 def with_texts(rows: Rows, counts: Counts, where: str, name: str | None) -> Rows:

@@ -73,9 +73,17 @@ def _cells(table: Source, name: str) -> list[Any]:
 
 
 def lists(table: Source, name: str) -> list[list[str]]:
-    """A column whose cells are words or lists of words, as lists of words; "" for an empty one."""
-    cells = (cell if isinstance(cell, list) else [cell] for cell in _cells(table, name))
+    """A column whose cells are words or lists of words, or an array (n, T) of text, as lists of words; "" for an empty
+    one."""
+    column = table.read(name)
+    rows = column.tolist() if _is_text(column) else _cells(table, name)
+    cells = (cell if isinstance(cell, list) else [cell] for cell in rows)
     return [[_word(part, table.where, name) for part in cell or [None]] for cell in cells]
+
+
+def _is_text(column: Any) -> bool:
+    """Whether a column has several words a row, side by side."""
+    return isinstance(column, np.ndarray) and column.dtype.kind in "US" and column.ndim == 2 and min(column.shape) > 1
 
 
 def _word(cell: Any, where: str, name: str) -> str:

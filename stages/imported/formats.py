@@ -108,6 +108,9 @@ def _ragged(source: Source, name: str) -> Ragged:
 
 
 def _open_parquet(path: Path, where: str) -> Source:
+    """The columns of a table; UserError where it has no rows, of which many a column has no type."""
+    if not pq.read_metadata(path).num_rows:
+        raise UserError(f"{where}: no items; look at the data and at the parameters of ingest")
     return _of_columns(where, lambda name: pq.read_table(path, columns=[name]), [pq.read_schema(path)])
 
 

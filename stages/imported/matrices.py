@@ -9,7 +9,7 @@ import numpy as np
 
 from cache.errors import ParamsError, UserError
 from stages.imported.arrays import MOST, RAW, TOKENS, Ragged, Source, evened, joined, ragged
-from stages.imported.captions import Counts, one_behind_the_other
+from stages.imported.captions import Counts, one_behind_the_other, told_counts
 from stages.imported.cells import flag
 from stages.imported.places import is_mat
 from stages.imported.vectors import Vectors
@@ -24,14 +24,15 @@ def image_vectors(source: Source, names: Sequence[str], texts: Sequence[str]) ->
     return Vectors(source.where, "image", matrix(source, names), _beside(source, names, RAW, (2,)), tokens)
 
 
-def text_vectors(source: Source, names: Sequence[str], images: Sequence[str]) -> tuple[Vectors, Counts]:
+def text_vectors(source: Source, names: Sequence[str], images: Sequence[str]) -> tuple[Vectors, Counts, Counts | None]:
     """The same of the texts, one behind the other, and how many each pair has: an array of three axes, or a ragged one,
-    holds several texts a pair."""
+    holds several texts a pair. Last, how many the raw vectors say it has, None where they do not."""
     _require_held(source, "text", names, images)
     values, counts = one_behind_the_other(matrix(source, names, (2, 3)))
     raw = _beside(source, names, RAW, (2, 3))
     flat = None if raw is None else one_behind_the_other(raw)[0]
-    return Vectors(source.where, "text", values, flat, _beside(source, names, TOKENS, (3,))), counts
+    vectors = Vectors(source.where, "text", values, flat, _beside(source, names, TOKENS, (3,)))
+    return vectors, counts, None if raw is None else told_counts(raw)
 
 
 def name_vectors(source: Source, name: str) -> Vectors:

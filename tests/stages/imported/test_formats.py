@@ -547,6 +547,49 @@ def test_as_many_texts_of_every_pair_come_as_an_array_of_three_axes(tmp_path: Pa
     )
 
 
+def test_as_many_texts_of_every_pair_stand_in_a_row_as_their_vectors_do(tmp_path: Path) -> None:
+    g = given()
+    texts = [[f"{item} text {i}" for i in range(2)] for item in g.ids]
+    text = np.arange(12 * 2 * 4, dtype=np.float32).reshape(12, 2, 4) + 1
+    for kind in ("U", "S"):
+        own = {"image": g.image, "text": text, "caption": np.array(texts).astype(kind), "id": np.array(g.ids)}
+        np.savez(tmp_path / "x.npz", **own)
+        assert opened(tmp_path / "x.npz", split=None).rows.texts == texts
+    np.savez(tmp_path / "x.npz", **{**own, "id": own["caption"]})
+    assert message_of(tmp_path / "x.npz", tmp_path, split=None) == (
+        "x.npz: 'id' has several values a row; it must have one"
+    )
+
+
+def test_raw_vectors_are_of_the_same_texts(tmp_path: Path) -> None:
+    g = given()
+    vectors, _ = several(g)
+    bounds = np.cumsum([0, *SEVERAL])
+    own = {"image": g.image, "image_raw": g.image, "text": vectors, "text_offsets": bounds, "text_raw": vectors * 2}
+    own["id"] = np.array(g.ids)
+    for beside in ({"text_raw_offsets": bounds}, {}):  # without offsets they stand as the vectors do
+        np.savez(tmp_path / "x.npz", **own, **beside)
+        assert len(opened(tmp_path / "x.npz", split=None).vectors["text"]) == 24
+    moved = bounds.copy()
+    moved[2] -= 1
+    for offsets, told in (
+        (moved, "pair 2 has 2 vectors in 'text' and 1 in 'text_raw'; each text has one in both, in one order"),
+        (np.insert(moved, 2, moved[2]), "12 pairs in 'text' and 13 in 'text_raw'; each text has one in both, in one "),
+    ):
+        np.savez(tmp_path / "x.npz", **own, text_raw_offsets=offsets)
+        assert message_of(tmp_path / "x.npz", tmp_path, split=None).startswith(f"x.npz: {told}")
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_table_without_rows_has_no_items(typed: bool, tmp_path: Path) -> None:
+    vectors = pa.list_(pa.float32()) if typed else pa.null()  # what pandas writes of a table without rows
+    word = pa.string() if typed else pa.null()
+    columns = {"image": vectors, "text": vectors, "text_tokens": vectors, "id": word, "label": word}
+    pq.write_table(pa.table({name: pa.array([], kind) for name, kind in columns.items()}), tmp_path / "x.parquet")
+    told = "no items; look at the data and at the parameters of ingest"
+    assert message_of(tmp_path / "x.parquet", tmp_path, split=None) == f"x.parquet: {told}"
+
+
 def test_what_its_name_promises_and_it_is_not_is_one_line(tmp_path: Path) -> None:
     folder = WRITERS["npy"](tmp_path, given())
     (folder / "text.npy").write_text("0.25 0.5 0.75\n")

@@ -16,6 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")  # no test fails for a slow machine
 
+LONG = ("test_dvc.py", "test_prompt.py", "test_quickstart.py", "train/test_run.py", "test_end_to_end.py", "test_ray.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes come first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: not str(item.path).endswith(LONG))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -84,14 +84,12 @@ def test_theta_reruns_train_and_what_follows_alone(checkout: Path) -> None:
 
 def test_experiments_extract_nothing_again(checkout: Path) -> None:
     before = features(checkout)
-    done = run(checkout, "dvc", "exp", "run", "--temp", "-S", "train.gcrdp.theta=0.4")
-    assert done.returncode == 0, done.stdout + done.stderr
     queued = run(checkout, "dvc", "exp", "run", "--queue", "-S", "train.gcrdp.theta=0.3")
     assert queued.returncode == 0, queued.stderr
     done = run(checkout, "dvc", "exp", "run", "--run-all")
     assert done.returncode == 0, done.stdout + done.stderr
     shown = run(checkout, "dvc", "exp", "show", "--csv").stdout
-    assert {"0.3", "0.4"} <= set(shown.replace("\n", ",").split(","))
+    assert "0.3" in shown.replace("\n", ",").split(",")
     assert features(checkout) == before
     assert not list((checkout / ".dvc/tmp").rglob("data/store"))
 

@@ -131,7 +131,8 @@ def test_the_version_stands_in_one_place() -> None:
 
 
 def test_make_help_tells_of_every_target() -> None:
-    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # this may run in one
+    done = subprocess.run(["make", "help"], cwd=ROOT, env=alone, capture_output=True, text=True, check=True)
     (targets,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert [line.split()[0] for line in done.stdout.splitlines()] == targets.split()
     assert all(len(line.split()) > 2 for line in done.stdout.splitlines())

@@ -380,12 +380,12 @@ def test_a_shared_selection_that_fails_is_told_of_each_row(tmp_path, listener, m
     assert sorted(listener.failures) == [f"scm (twin) {lines[0]}", f"scm {lines[0]}"]
 
 
-@pytest.mark.parametrize("backend", ["loky", "ray"])
-def test_two_workers_change_no_bit(tmp_path, listener, monkeypatch, backend):
+@pytest.mark.parametrize(("backend", "methods"), [("loky", TRAINED), ("ray", ["gcrdp", "scm"])])
+def test_two_workers_change_no_bit(tmp_path, listener, monkeypatch, backend, methods):
     if backend == "ray":
         ray = pytest.importorskip("ray", reason="ray is not installed; 'pip install .[ray]'")
         monkeypatch.setenv("RAY_ADDRESS", "local")
-    alone, crewed = (build.params(tmp_path / name, TRAINED, aligned=False) for name in ("alone", "crewed"))
+    alone, crewed = (build.params(tmp_path / name, methods, aligned=False) for name in ("alone", "crewed"))
     listed = alone.section.scm.model_copy(update={"tau": [0.05, 0.1]})
     for params, workers in ((alone, 1), (crewed, 2)):
         changes = {"workers": workers, "backend": backend if workers > 1 else "loky", "scm": listed}

@@ -243,7 +243,7 @@ def test_every_row_is_checked_before_a_picture_is_read(tmp_path: Path, bad: str)
     rows = [[f"{number}", "nowhere.jpg", "x", "cat"] for number in range(2 * BLOCK + 3)]
     if bad == "in the last block":
         rows[-1][2] = ""
-        told = f"mine: 1 of {len(rows)} items have no text, the first is '{len(rows) - 1}'; give it one or leave it out"
+        told = f"mine: 1 of {len(rows)} items has no text, the first is '{len(rows) - 1}'; give it one or leave it out"
     else:
         rows[-1][0] = "5"
         told = "mine: 1 id stands more than once, the first is '5'; give each row an id of its own"

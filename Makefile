@@ -27,7 +27,7 @@ test: $(READY) ## ruff, mypy --strict and the whole test suite
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 bench: $(READY) ## ratios against what a user would pick instead -> docs/benchmarks.json, docs/benchmarks.md, docs/scale.md
 	python -m bench

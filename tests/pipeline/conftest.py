@@ -18,7 +18,7 @@ def openmoji_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "params.yaml", here)
     small = {"ingest__max_per_class": 20, "train__selection__draws": 1, "train__align__dims": 64}
     set_params(here, **small, split__shots=[0, 5], split__seeds=1, train__methods=["scm"], evaluate__draws=100)
-    done = pipeline(here, "extract", OMP_NUM_THREADS="2")
+    done = pipeline(here, "extract")
     assert done.returncode == 0, done.stderr
     return here
 

@@ -25,7 +25,7 @@ def run_all(folder: Path) -> Path:
     folder.mkdir()
     shutil.copy(ROOT / "params.yaml", folder)
     for command in ("extract", "report"):
-        done = pipeline(folder, command, *SMALL, OMP_NUM_THREADS="2")
+        done = pipeline(folder, command, *SMALL)
         assert done.returncode == 0, done.stderr
     return folder / "runs/results"
 

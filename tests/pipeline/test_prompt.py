@@ -85,13 +85,13 @@ def test_train_without_features_names_the_command(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "bare")
     done = pipeline(folder, "train", "--shots", "1")
     assert done.returncode == 1
-    assert "run 'python -m pipeline extract --dataset table'" in done.stderr.splitlines()[-1]
+    assert "run python -m pipeline extract --dataset table" in done.stderr.splitlines()[-1]
     assert done.stdout == ""
 
 
 def test_the_command_that_is_named_repeats_the_flags_that_matter(extracted: Path) -> None:
     done = pipeline(extracted, "train", "--precision", "bf16", "-S", "train.gap.steps=3", "--seeds", "1")
-    named = """run 'python -m pipeline extract --dataset table -S 'extract.precision="bf16"''"""
+    named = """run python -m pipeline extract --dataset table -S 'extract.precision="bf16"'"""
     assert done.stderr.splitlines()[-1].endswith(named)
 
 

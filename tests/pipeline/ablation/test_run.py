@@ -64,7 +64,7 @@ def heads(folder: Path) -> dict[str, int]:
 def test_features_that_are_not_there_are_named_with_the_command_that_makes_them(folder: Path) -> None:
     done = typed(folder, "ablate", "tiny", *HERE)
     assert done.returncode == 1
-    assert "run 'python -m pipeline extract --dataset features" in done.stderr
+    assert "run python -m pipeline extract --dataset features" in done.stderr
     assert not (folder / "results").exists()
 
 

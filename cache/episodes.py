@@ -16,6 +16,7 @@ from cache.files import canonical, digest_of, read_about, read_table, write_tabl
 from cache.store import shown
 
 FORMAT = "1"
+CLASSIC, CLASSIFY = "classic", "classify"  # protocols in which every class is one of training, or of the target
 ROLES = ("source-train", "source-test", "support", "validation", "target-rest", "test")
 FITTED_ON = ("source-train", "support")  # the only rows that a method without access to more ever sees
 SCHEMA = pa.schema(

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from cache.episodes import CLASSIFY
 from cache.errors import UsageError
 from cache.files import digest_of
 from cache.scores import read_scores, write_scores
 from pipeline.places import SEVERAL, Places
 from pipeline.setting import Setting
 from pipeline.wiring import stamped
-from stages.episodes import CLASSIFY
 from stages.ingest.datasets import find
 from stages.ingest.datasets.coop_sets import as_file_name
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from cache.episodes import CLASSIFY
 from cache.errors import UsageError
 from cache.files import digest_of
 from pipeline.setting import Setting
 from pipeline.wiring import STAGES, require, stamped
-from stages.episodes import CLASSIFY
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.run import run
 from stages.extract.encoders.registry import IMPORTED

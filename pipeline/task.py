@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from cache.episodes import CLASSIFY
 from cache.errors import UsageError, nearest
 from pipeline.params import Params
-from stages.episodes import CLASSIFY
 from stages.extract.encoders.registry import shares_space
 from stages.imported.params import DATASET as FEATURES
 

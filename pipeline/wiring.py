@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cache.episodes import CLASSIFY
 from cache.errors import MissingError, UsageError, UserError
 from cache.files import digest_file, digest_of, read_about, read_json
 from cache.shards import is_whole, require_sound
@@ -23,7 +24,6 @@ from pipeline.folder_state import folder_digest, readable_name
 from pipeline.machine import processor, software
 from pipeline.params import leaves, read_values
 from pipeline.setting import Setting
-from stages.episodes import CLASSIFY
 from stages.evaluate.params import EvaluateParams
 from stages.extract.encoders.registry import inputs_of, refuse_folder
 from stages.extract.params import ExtractParams

@@ -12,10 +12,9 @@ from itertools import product
 
 import numpy as np
 
-from cache.episodes import ROLES, Episode
+from cache.episodes import CLASSIC, CLASSIFY, ROLES, Episode
 from cache.errors import ParamsError, UserError, counted
 
-CLASSIC, CLASSIFY = "classic", "classify"
 _CLASSIC_ROLES = {"source-train": "train", "test": "test"}
 
 

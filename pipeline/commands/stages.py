@@ -17,7 +17,6 @@ from pipeline.console import show
 from pipeline.setting import Setting
 from stages.progress import reporter
 
-CLASSIFY = "classify"  # a value of split.protocol
 CLASSES_TITLE = "top-1 in per cent over shots"
 PROTOTYPES_TITLE = (
     "\nnames as prototypes before and after the gap is closed: the gap, and top-1 in per cent by prototypes alone"
@@ -98,6 +97,7 @@ def train(setting: Setting, target_dataset: Target = None, plot: PlotFile = None
 
 def evaluate(setting: Setting, target_dataset: Target = None, plot: PlotFile = None, as_json: AsJson = False) -> None:
     """Heads + episodes -> scores."""
+    from cache.episodes import CLASSIFY
     from pipeline.tables import lacking_rows, score_rows
 
     if setting.params.split.protocol == CLASSIFY or target_dataset or plot or setting.more:
@@ -126,6 +126,7 @@ def _classify(setting: Setting, targets: list[str] | None, plot: Path | None, as
 
 def _require_plot(setting: Setting, plot: Path) -> None:
     """UsageError where there would be nothing to draw, or no picture to draw it as."""
+    from cache.episodes import CLASSIFY
     from pipeline.class_plot import require_picture
 
     if setting.params.split.protocol != CLASSIFY:

@@ -25,7 +25,7 @@ from stages.heads.judging import class_logits, judges
 from stages.items import Items
 from stages.stats import support_interval
 
-PROTOCOL, METRIC = "classify", "top-1"
+METRIC = "top-1"
 PLACE = {"direction": "i2c", "gallery": "classes"}  # of every row: from an image to a class
 Row = dict[str, Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cache.episodes import Episode, read_episodes
+from cache.episodes import CLASSIFY, Episode, read_episodes
 from cache.errors import UserError, counted
 from cache.features import REMEDY
 from cache.files import write_json
@@ -20,7 +20,6 @@ from cache.scores import write_queries, write_scores
 from cache.shards import require_whole
 from cache.store import Ledger, folder_of, in_part, read_ledger
 from stages.evaluate import classification
-from stages.evaluate.classification import PROTOCOL as CLASSIFY
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.plan import CONTENDER, Task, plan_tasks
 from stages.evaluate.ranking import Result, evaluate_task, look

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cache.episodes import Episode, write_episodes
+from cache.episodes import CLASSIC, CLASSIFY, Episode, write_episodes
 from cache.errors import ParamsError, counted
 from cache.manifest import Manifest, read_manifest
 from cache.store import read_ledger
-from stages.episodes import CLASSIC, CLASSIFY, all_classes, classify_episodes, draw_episodes, smallest
+from stages.episodes import all_classes, classify_episodes, draw_episodes, smallest
 from stages.items import MODALITIES, common_ids, open_features
 from stages.progress import reporter
 from stages.split.params import SplitParams, SplitSection
